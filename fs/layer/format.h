@@ -1,0 +1,60 @@
+/*
+ * Every name and number that plyfs reads or writes on disk, once. docs/format.md says who reads and
+ * writes what; the sources are the kernel's overlayfs (fs/overlayfs, Documentation/filesystems/overlayfs.rst),
+ * the AUFS changes that image layers use, and fuse-overlayfs.
+ */
+#ifndef PLY_LAYER_FORMAT_H
+#define PLY_LAYER_FORMAT_H
+
+#include <stdint.h>
+
+/* Extended attributes: a space's prefix, then a mark's name. */
+#define PLY_SPACE_TRUSTED_PREFIX "trusted.overlay."
+#define PLY_SPACE_USER_PREFIX "user.overlay."
+#define PLY_SPACE_FUSE_PREFIX "user.fuseoverlayfs."
+/* What a user of the mount sets below a space is kept one level deeper, as the kernel does. */
+#define PLY_ESCAPE "overlay."
+
+#define PLY_MARK_OPAQUE "opaque"     /* directory: "y" hides what is below; "x" announces xattr whiteouts */
+#define PLY_MARK_WHITEOUT "whiteout" /* empty regular file: the name is deleted; any value */
+#define PLY_MARK_ORIGIN "origin"     /* struct ply_fh of the lower inode that was copied up */
+#define PLY_MARK_IMPURE "impure"     /* directory: "y", holds entries with an origin */
+
+#define PLY_OPAQUE_YES 'y'
+#define PLY_OPAQUE_XWHITEOUTS 'x'
+
+/* The AUFS form, in image layers and where a file system takes neither devices nor xattrs. */
+#define PLY_AUFS_PREFIX ".wh."
+#define PLY_AUFS_PREFIX_LEN 4
+#define PLY_AUFS_OPAQUE ".wh..wh..opq"
+#define PLY_AUFS_META ".wh..wh." /* AUFS's own files: never shown, never whiteouts */
+
+/* A whiteout is a character device of this number. */
+#define PLY_WHITEOUT_MAJOR 0
+#define PLY_WHITEOUT_MINOR 0
+
+/* Below the work directory that the user names. */
+#define PLY_WORK_DIR "work"	 /* what is being built; emptied at every start */
+#define PLY_WORK_WHITEOUT "#wh"	 /* the whiteout that all others are links of */
+
+/* A lower file's handle, as the kernel's struct ovl_fb. */
+#define PLY_FH_VERSION 0
+#define PLY_FH_MAGIC 0xfb
+#define PLY_FH_BIG_ENDIAN 1
+
+struct ply_fh {
+	uint8_t version;
+	uint8_t magic;
+	uint8_t len; /* of the whole, header included */
+	uint8_t flags;
+	uint8_t type; /* handle_type of name_to_handle_at(2) */
+	uint8_t uuid[16];
+	uint8_t fid[128];
+} __attribute__((packed));
+
+#define PLY_FH_HEADER 21
+_Static_assert(__builtin_offsetof(struct ply_fh, fid) == PLY_FH_HEADER, "kernel layout");
+
+#define PLY_NAME_MAX 255
+
+#endif

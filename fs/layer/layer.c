@@ -1,0 +1,166 @@
+/* Opening layers, listing directories, and getting past a plain user's own forbidding modes. */
+#include "layer/layer.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <linux/mount.h>
+#include <linux/openat2.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#include "base/sys.h"
+
+#define RESOLVE_INSIDE (RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS)
+
+struct raw_dirent {
+	uint64_t ino;
+	int64_t off;
+	uint16_t reclen;
+	uint8_t type;
+	char name[];
+};
+
+/*
+ * The root of a private copy of the mounts at path, or an error where that is refused. The copy is
+ * taken apart when this very descriptor is closed, so the layer keeps it.
+ */
+static int open_private(const char *path)
+{
+	int tree = sys_open_tree(path);
+
+	if (tree < 0)
+		return tree;
+	if (sys_mount_private(tree, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOATIME) < 0 &&
+	    sys_mount_private(tree, 0) < 0) {
+		sys_close(tree);
+		return -EPERM;
+	}
+	return tree;
+}
+
+static int open_root(struct ply_layer *layer, const char *path)
+{
+	int fd;
+
+	/* Upper and work must be one mount, or no rename goes from one to the other: no copies of theirs. */
+	if (layer->is_upper)
+		return sys_open(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
+	fd = open_private(path);
+	layer->is_private = fd >= 0;
+	return fd >= 0 ? fd : sys_open(AT_FDCWD, path, O_PATH | O_DIRECTORY, 0);
+}
+
+static void read_uuid(struct ply_layer *layer)
+{
+	int fd = sys_open(layer->root, ".", O_RDONLY | O_DIRECTORY, 0);
+
+	if (fd < 0)
+		return;
+	sys_fsuuid(fd, layer->uuid);
+	sys_close(fd);
+}
+
+int ply_layer_open(struct ply_layer *layer, const char *path, enum ply_layer_kind kind)
+{
+	struct statx stx;
+	int err;
+
+	*layer = (struct ply_layer){ .root = -1, .is_upper = kind == PLY_LAYER_UPPER };
+	layer->path = strdup(path);
+	if (!layer->path)
+		return -ENOMEM;
+	layer->root = open_root(layer, path);
+	err = layer->root < 0 ? layer->root : sys_statx(layer->root, "", STATX_BASIC_STATS, &stx);
+	if (!err && !S_ISDIR(stx.stx_mode))
+		err = -ENOTDIR;
+	if (err) {
+		ply_layer_close(layer);
+		return err;
+	}
+	layer->dev = makedev(stx.stx_dev_major, stx.stx_dev_minor);
+	read_uuid(layer);
+	return 0;
+}
+
+void ply_layer_close(struct ply_layer *layer)
+{
+	if (layer->root >= 0)
+		sys_close(layer->root);
+	free(layer->path);
+	*layer = (struct ply_layer){ .root = -1 };
+}
+
+static int list_chunk(const char *buf, size_t size, ply_list_fn fn, void *arg)
+{
+	for (size_t pos = 0; pos < size;) {
+		const struct raw_dirent *d = (const void *)(buf + pos);
+		int res;
+
+		pos += d->reclen;
+		if (!strcmp(d->name, ".") || !strcmp(d->name, ".."))
+			continue;
+		res = fn(arg, d->name, d->type, d->ino);
+		if (res)
+			return res;
+	}
+	return 0;
+}
+
+int ply_layer_list(int dirfd, ply_list_fn fn, void *arg)
+{
+	char buf[32768] __attribute__((aligned(8)));
+	off_t off = sys_lseek(dirfd, 0, SEEK_SET);
+
+	if (off < 0)
+		return (int)off;
+	for (;;) {
+		ssize_t n = sys_getdents(dirfd, buf, sizeof(buf));
+		int res;
+
+		if (n <= 0)
+			return (int)n;
+		res = list_chunk(buf, (size_t)n, fn, arg);
+		if (res)
+			return res;
+	}
+}
+
+int ply_layer_open_dir(int dirfd, const char *path)
+{
+	int fd = sys_openat2(dirfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, RESOLVE_INSIDE);
+
+	/* Without the right to list it, it still leads to what is in it. */
+	if (fd == -EACCES)
+		fd = sys_openat2(dirfd, path, O_PATH | O_DIRECTORY | O_NOFOLLOW, 0, RESOLVE_INSIDE);
+	return fd;
+}
+
+int ply_layer_open_upper(int dirfd, const char *name, int flags)
+{
+	struct statx stx;
+	int fd = sys_open(dirfd, name, flags | O_NOFOLLOW, 0);
+
+	if (fd != -EACCES || sys_statx(dirfd, name, STATX_MODE, &stx) < 0)
+		return fd;
+	if (sys_chmod(dirfd, name, (stx.stx_mode & 07777) | S_IRUSR | S_IWUSR) < 0)
+		return -EACCES;
+	fd = sys_open(dirfd, name, flags | O_NOFOLLOW, 0);
+	sys_chmod(dirfd, name, stx.stx_mode & 07777);
+	return fd;
+}
+
+int ply_layer_unlock_dir(int dirfd, mode_t *old)
+{
+	struct statx stx;
+
+	if (sys_statx(dirfd, "", STATX_MODE, &stx) < 0 || (stx.stx_mode & S_IRWXU) == S_IRWXU)
+		return -EACCES;
+	*old = stx.stx_mode & 07777;
+	return sys_chmod(dirfd, "", *old | S_IRWXU) < 0 ? -EACCES : 0;
+}
+
+void ply_layer_lock_dir(int dirfd, mode_t old)
+{
+	sys_chmod(dirfd, "", old);
+}

@@ -1,0 +1,88 @@
+/*
+ * A layer: one directory tree of the stack, its root descriptor, and what was learned about the file
+ * system it lies on. A lower layer is never written. The upper is one that also has a work directory.
+ * Everything returns 0 or -errno. A layer's learned fields are atomics; the rest never changes.
+ */
+#ifndef PLY_LAYER_LAYER_H
+#define PLY_LAYER_LAYER_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+enum ply_layer_lack {
+	PLY_LACKS_XATTR = 1 << 0,      /* no extended attributes at all */
+	PLY_LACKS_ACL = 1 << 1,
+	PLY_LACKS_HANDLE = 1 << 2,     /* name_to_handle_at */
+	PLY_LACKS_OPEN_HANDLE = 1 << 3, /* open_by_handle_at, or the privilege for it */
+	PLY_LACKS_CLONE = 1 << 4,      /* FICLONE from a lower into this upper */
+	PLY_LACKS_COPY_RANGE = 1 << 5,
+	PLY_LACKS_EXCHANGE = 1 << 6,   /* RENAME_EXCHANGE */
+	PLY_LACKS_RENAME_WHITEOUT = 1 << 7,
+	PLY_LACKS_ORIGIN = 1 << 8,     /* the origin mark cannot be written */
+};
+
+struct ply_layer {
+	char *path; /* as the user wrote it, for messages */
+	int root;   /* directory descriptor; a lower's is O_PATH */
+	unsigned fs; /* which of the stack's file systems: small numbers, given by the union */
+	dev_t dev;
+	uint8_t uuid[16]; /* of the file system, zeros where unknown */
+	int is_upper;
+	int is_private; /* what is mounted later does not show in it */
+	/* The mountpoint lies in this layer and cannot be kept out: its directory's numbers and its name. */
+	struct ply_layer_hole {
+		dev_t dev;
+		ino_t dir_ino;
+		char name[256];
+		int present;
+	} hole;
+	_Atomic unsigned lacks; /* of enum ply_layer_lack */
+};
+
+/*
+ * Opens the directory at path as a layer; through a private copy of its mounts where permitted, so that
+ * what is mounted later does not show. LOWER layers are opened read-only, without atime.
+ */
+enum ply_layer_kind {
+	PLY_LAYER_LOWER,
+	PLY_LAYER_UPPER,
+};
+int ply_layer_open(struct ply_layer *layer, const char *path, enum ply_layer_kind kind);
+void ply_layer_close(struct ply_layer *layer);
+
+static inline int ply_layer_lacks(const struct ply_layer *layer, unsigned what)
+{
+	return (atomic_load_explicit(&layer->lacks, memory_order_relaxed) & what) != 0;
+}
+
+static inline void ply_layer_set_lack(struct ply_layer *layer, unsigned what)
+{
+	atomic_fetch_or_explicit(&layer->lacks, what, memory_order_relaxed);
+}
+
+/*
+ * One entry of a raw listing, "." and ".." left out. type is a DT_ value, may be DT_UNKNOWN.
+ * Not 0 ends the listing, which then returns it.
+ */
+typedef int (*ply_list_fn)(void *arg, const char *name, unsigned char type, uint64_t ino);
+/* Reads the directory from its beginning; dirfd's offset is used: one listing of a descriptor at a time. */
+int ply_layer_list(int dirfd, ply_list_fn fn, void *arg);
+
+/* A path to a descriptor beneath dirfd, following no symlink and leaving for no other tree. */
+int ply_layer_open_dir(int dirfd, const char *path);
+
+/*
+ * Opens a file of the upper although its mode forbids it: for a plain user's own files of mode 0 and the
+ * like. The mode is as before afterwards.
+ */
+int ply_layer_open_upper(int dirfd, const char *name, int flags);
+/*
+ * Adds u+rwx to a directory of the upper that refused an access, and says in *old what to put back with
+ * ply_layer_lock_dir. -EACCES when that was not it.
+ */
+int ply_layer_unlock_dir(int dirfd, mode_t *old);
+void ply_layer_lock_dir(int dirfd, mode_t old);
+
+#endif

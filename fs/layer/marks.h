@@ -1,0 +1,50 @@
+/*
+ * Reading marks: what in a layer is not a file but says something about the layers below. Every form is
+ * understood in every layer. Functions that can fail answer "no mark" on errors of no meaning (no xattrs
+ * here) and -errno otherwise.
+ */
+#ifndef PLY_LAYER_MARKS_H
+#define PLY_LAYER_MARKS_H
+
+#include <string.h>
+
+#include "layer/format.h"
+#include "layer/layer.h"
+
+enum ply_opaque {
+	PLY_OPAQUE_NONE,
+	PLY_OPAQUE_ALL,	      /* nothing below shows through */
+	PLY_OPAQUE_ANNOUNCES, /* merges, and may hold xattr whiteouts */
+};
+
+/* The mark of directory name in dirfd (empty: dirfd itself), in any space or as a .wh..wh..opq file. */
+int ply_mark_opaque(struct ply_layer *layer, int dirfd, const char *name);
+
+/* 1 when the regular file of size 0 is a whiteout by xattr. */
+int ply_mark_xwhiteout(struct ply_layer *layer, int dirfd, const char *name);
+
+/* 1 when .wh.NAME stands beside name. */
+int ply_mark_aufs(int dirfd, const char *name);
+
+static inline int ply_is_whiteout(const struct statx *stx)
+{
+	return S_ISCHR(stx->stx_mode) && stx->stx_rdev_major == PLY_WHITEOUT_MAJOR &&
+	       stx->stx_rdev_minor == PLY_WHITEOUT_MINOR;
+}
+
+/* Is the name one of AUFS's marks, and so never a file of the union? */
+static inline int ply_is_aufs_name(const char *name)
+{
+	return !strncmp(name, PLY_AUFS_PREFIX, PLY_AUFS_PREFIX_LEN);
+}
+
+/* The handle of a file, as an origin mark holds it: its length, or -errno; -EOPNOTSUPP where there are none. */
+int ply_mark_encode(struct ply_layer *layer, int dirfd, const char *name, struct ply_fh *fh);
+/* The origin mark of an upper file: its length, 0 when it has none. */
+int ply_mark_origin(struct ply_layer *layer, int dirfd, const char *name, struct ply_fh *fh);
+/* 1 when the upper directory says that entries in it have an origin. */
+int ply_mark_impure(struct ply_layer *layer, int dirfd);
+/* The inode that a handle means on the file system of mount_fd (open for reading): device and number. */
+int ply_mark_decode(struct ply_layer *layer, int mount_fd, const struct ply_fh *fh, struct statx *stx);
+
+#endif

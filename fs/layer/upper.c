@@ -1,0 +1,248 @@
+/*
+ * Opening the upper: locks, work directory, probes. What is written later, marks and whiteouts, is in
+ * whiteout.c. Both flocks live as long as the descriptors, so a killed server leaves none behind.
+ */
+#include "layer/upper.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/sysmacros.h>
+
+#include "base/sys.h"
+
+struct ply_work_name ply_work_new_name(struct ply_upper *up)
+{
+	struct ply_work_name name;
+
+	snprintf(name.text, sizeof(name.text), "#%llx", atomic_fetch_add(&up->next_name, 1) + 1);
+	return name;
+}
+
+struct emptying {
+	struct ply_upper *up;
+	int dirfd;
+	int removed;
+};
+
+/*
+ * Removes one entry. A directory is not descended into but moved to the top of the work directory, from
+ * where a later round takes it: so any depth is removed with one descriptor.
+ */
+static int remove_entry(void *arg, const char *name, unsigned char type, uint64_t ino)
+{
+	struct emptying *e = arg;
+	struct ply_work_name top;
+	int err = -EISDIR;
+
+	(void)ino;
+	e->removed = 1;
+	if (type != DT_DIR)
+		err = sys_unlink(e->dirfd, name);
+	if (err == -EISDIR || err == -EPERM)
+		err = sys_rmdir(e->dirfd, name);
+	if (err != -ENOTEMPTY && err != -EEXIST)
+		return err == -ENOENT ? 0 : err;
+	if (e->dirfd == e->up->work)
+		return 0;
+	top = ply_work_new_name(e->up);
+	return sys_rename(e->dirfd, name, e->up->work, top.text, 0);
+}
+
+/* Empties one directory, whose own modes may forbid it. */
+static int empty_dir(struct ply_upper *up, int dirfd)
+{
+	struct emptying e = { .up = up, .dirfd = dirfd };
+	mode_t old;
+	int err;
+
+	do {
+		e.removed = 0;
+		err = ply_layer_list(dirfd, remove_entry, &e);
+		if (err == -EACCES && ply_layer_unlock_dir(dirfd, &old) == 0)
+			err = ply_layer_list(dirfd, remove_entry, &e);
+	} while (!err && e.removed && dirfd != up->work);
+	return err;
+}
+
+/* Opens a directory in the work directory although its mode may forbid it. */
+static int open_work_dir(struct ply_upper *up, const char *name)
+{
+	int fd = sys_open(up->work, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+
+	if (fd != -EACCES)
+		return fd;
+	if (sys_chmod(up->work, name, S_IRWXU) < 0)
+		return fd;
+	return sys_open(up->work, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+}
+
+int ply_work_remove(struct ply_upper *up, const char *name)
+{
+	int err = sys_unlink(up->work, name), fd;
+
+	if (err == -EISDIR || err == -EPERM)
+		err = sys_rmdir(up->work, name);
+	if (err != -ENOTEMPTY && err != -EEXIST)
+		return err;
+	fd = open_work_dir(up, name);
+	if (fd < 0)
+		return fd;
+	err = empty_dir(up, fd);
+	sys_close(fd);
+	return err ? err : sys_rmdir(up->work, name);
+}
+
+struct first_dir {
+	char name[PLY_NAME_MAX + 1];
+};
+
+static int take_first(void *arg, const char *name, unsigned char type, uint64_t ino)
+{
+	struct first_dir *first = arg;
+
+	(void)type;
+	(void)ino;
+	snprintf(first->name, sizeof(first->name), "%s", name);
+	return 1;
+}
+
+/* Files and empty directories in one sweep, then full directories one by one, which bring up new ones. */
+static int empty_work(struct ply_upper *up)
+{
+	struct first_dir first;
+	int err = empty_dir(up, up->work);
+
+	while (!err) {
+		int found = ply_layer_list(up->work, take_first, &first);
+
+		if (found <= 0)
+			return found;
+		err = ply_work_remove(up, first.name);
+	}
+	return err;
+}
+
+static int open_work(struct ply_upper *up, const char *path)
+{
+	struct statx upper, work;
+	int err;
+
+	up->work_root = sys_open(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
+	if (up->work_root < 0)
+		return up->work_root;
+	err = sys_statx(up->work_root, "", STATX_BASIC_STATS | STATX_MNT_ID, &work);
+	if (!err)
+		err = sys_statx(up->layer->root, "", STATX_BASIC_STATS | STATX_MNT_ID, &upper);
+	if (err)
+		return err;
+	if (work.stx_dev_major != upper.stx_dev_major || work.stx_dev_minor != upper.stx_dev_minor)
+		return -EXDEV;
+	/* No rename goes from one mount to another, be they of one file system. */
+	if ((work.stx_mask & upper.stx_mask & STATX_MNT_ID) && work.stx_mnt_id != upper.stx_mnt_id)
+		return -EXDEV;
+	return 0;
+}
+
+static int make_work(struct ply_upper *up)
+{
+	int err = sys_mkdir(up->work_root, PLY_WORK_DIR, S_IRWXU);
+
+	if (err && err != -EEXIST)
+		return err;
+	up->work = sys_open(up->work_root, PLY_WORK_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (up->work < 0)
+		return up->work;
+	return empty_work(up);
+}
+
+static int space_works(struct ply_upper *up, const char *prefix)
+{
+	struct ply_work_name name = ply_work_new_name(up);
+	char attr[64];
+	int err = sys_mkdir(up->work, name.text, S_IRWXU);
+
+	if (err)
+		return 0;
+	snprintf(attr, sizeof(attr), "%s" PLY_MARK_OPAQUE, prefix);
+	err = sys_setxattr(up->work, name.text, attr, "y", 1, 0);
+	sys_rmdir(up->work, name.text);
+	return err == 0;
+}
+
+static void probe_space(struct ply_upper *up, const char *wanted)
+{
+	static const char *const tries[] = { PLY_SPACE_TRUSTED_PREFIX, PLY_SPACE_USER_PREFIX };
+
+	up->space = NULL;
+	if (wanted) {
+		up->space = *wanted && space_works(up, wanted) ? wanted : NULL;
+		return;
+	}
+	for (size_t i = 0; i < 2 && !up->space; i++)
+		if (space_works(up, tries[i]))
+			up->space = tries[i];
+}
+
+static int device_works(struct ply_upper *up)
+{
+	struct ply_work_name name = ply_work_new_name(up);
+	int err = sys_mknod(up->work, name.text, S_IFCHR, makedev(PLY_WHITEOUT_MAJOR, PLY_WHITEOUT_MINOR));
+
+	if (!err)
+		err = sys_unlink(up->work, name.text);
+	return err == 0;
+}
+
+static void probe_kind(struct ply_upper *up, int wanted)
+{
+	if (wanted >= 0)
+		up->kind = (enum ply_whiteout_kind)wanted;
+	else if (device_works(up))
+		up->kind = PLY_KIND_CHAR;
+	else
+		up->kind = up->space ? PLY_KIND_XATTR : PLY_KIND_AUFS;
+}
+
+int ply_upper_open(struct ply_upper *up, struct ply_layer *layer, const struct ply_upper_config *cfg,
+		   const char **what)
+{
+	int err;
+
+	*up = (struct ply_upper){ .layer = layer, .work_root = -1, .work = -1 };
+	pthread_mutex_init(&up->whiteout_lock, NULL);
+	*what = "open the work directory";
+	err = open_work(up, cfg->work_path);
+	if (!err) {
+		*what = "lock the upper directory";
+		err = sys_flock(layer->root);
+	}
+	if (!err) {
+		*what = "lock the work directory";
+		err = sys_flock(up->work_root);
+	}
+	if (!err) {
+		*what = "make and empty the work directory";
+		err = make_work(up);
+	}
+	if (err) {
+		ply_upper_close(up);
+		return err == -EWOULDBLOCK ? -EBUSY : err;
+	}
+	probe_space(up, cfg->space);
+	probe_kind(up, cfg->kind);
+	return 0;
+}
+
+void ply_upper_close(struct ply_upper *up)
+{
+	if (up->work >= 0) {
+		empty_work(up);
+		sys_close(up->work);
+	}
+	if (up->work_root >= 0)
+		sys_close(up->work_root);
+	pthread_mutex_destroy(&up->whiteout_lock);
+	up->work = up->work_root = -1;
+}

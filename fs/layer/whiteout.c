@@ -1,0 +1,203 @@
+/*
+ * Writing marks. All whiteouts are links of one inode in the work directory, so that one costs a single
+ * system call and no inode. The form is the upper's: a 0:0 device, an empty file with an xattr, or .wh.NAME.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <sys/sysmacros.h>
+
+#include "base/sys.h"
+#include "layer/upper.h"
+
+int ply_upper_set_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark, const void *value,
+		       size_t size)
+{
+	char attr[64];
+
+	if (!up->space)
+		return -EOPNOTSUPP;
+	snprintf(attr, sizeof(attr), "%s%s", up->space, mark);
+	return sys_setxattr(dirfd, name, attr, value, size, 0);
+}
+
+int ply_upper_set_opaque(struct ply_upper *up, int dirfd, const char *name)
+{
+	static const char value = PLY_OPAQUE_YES;
+	char path[PLY_NAME_MAX + 1 + sizeof(PLY_AUFS_OPAQUE)];
+	int err;
+
+	if (up->space)
+		return ply_upper_set_mark(up, dirfd, name, PLY_MARK_OPAQUE, &value, 1);
+	snprintf(path, sizeof(path), "%s/" PLY_AUFS_OPAQUE, name);
+	err = sys_mknod(dirfd, path, S_IFREG | S_IRUSR | S_IWUSR, 0);
+	return err == -EEXIST ? 0 : err;
+}
+
+/* The inode that whiteouts are links of, under a name of its own first so that it is never half made. */
+static int make_shared(struct ply_upper *up)
+{
+	struct ply_work_name tmp = ply_work_new_name(up);
+	int err;
+
+	if (up->kind == PLY_KIND_CHAR)
+		err = sys_mknod(up->work, tmp.text, S_IFCHR,
+				makedev(PLY_WHITEOUT_MAJOR, PLY_WHITEOUT_MINOR));
+	else
+		err = sys_mknod(up->work, tmp.text, S_IFREG | S_IRUSR | S_IWUSR, 0);
+	if (!err && up->kind == PLY_KIND_XATTR)
+		err = ply_upper_set_mark(up, up->work, tmp.text, PLY_MARK_WHITEOUT, "y", 1);
+	if (!err)
+		err = sys_rename(up->work, tmp.text, up->work, PLY_WORK_WHITEOUT, 0);
+	if (err)
+		sys_unlink(up->work, tmp.text);
+	else
+		atomic_store(&up->has_whiteout, 1);
+	return err;
+}
+
+/* Links the shared whiteout, which is made anew when it has too many links or none can be had. */
+static int link_shared(struct ply_upper *up, int dirfd, const char *name)
+{
+	int err = -EMLINK;
+
+	if (atomic_load(&up->has_whiteout))
+		err = sys_link(up->work, PLY_WORK_WHITEOUT, dirfd, name);
+	if (err != -EMLINK && err != -ENOENT)
+		return err;
+	pthread_mutex_lock(&up->whiteout_lock);
+	err = make_shared(up);
+	if (!err)
+		err = sys_link(up->work, PLY_WORK_WHITEOUT, dirfd, name);
+	pthread_mutex_unlock(&up->whiteout_lock);
+	return err;
+}
+
+static void aufs_name(char *mark, const char *name)
+{
+	snprintf(mark, PLY_AUFS_PREFIX_LEN + PLY_NAME_MAX + 1, PLY_AUFS_PREFIX "%s", name);
+}
+
+/* Readers look for xattr whiteouts only where the directory announces them. */
+static int announce(struct ply_upper *up, int dirfd)
+{
+	static const char value = PLY_OPAQUE_XWHITEOUTS;
+
+	if (up->kind != PLY_KIND_XATTR || ply_mark_opaque(up->layer, dirfd, "") != PLY_OPAQUE_NONE)
+		return 0;
+	return ply_upper_set_mark(up, dirfd, "", PLY_MARK_OPAQUE, &value, 1);
+}
+
+int ply_upper_whiteout(struct ply_upper *up, int dirfd, const char *name)
+{
+	char mark[PLY_AUFS_PREFIX_LEN + PLY_NAME_MAX + 1];
+	int err;
+
+	if (up->kind == PLY_KIND_AUFS) {
+		aufs_name(mark, name);
+		err = link_shared(up, dirfd, mark);
+		return err == -EEXIST ? 0 : err;
+	}
+	err = announce(up, dirfd);
+	return err ? err : link_shared(up, dirfd, name);
+}
+
+int ply_upper_whiteout_over(struct ply_upper *up, int dirfd, const char *name)
+{
+	struct ply_work_name tmp;
+	int err;
+
+	if (up->kind == PLY_KIND_AUFS) {
+		/* While both are there the file wins, so no moment shows the lower one. */
+		err = ply_upper_whiteout(up, dirfd, name);
+		return err ? err : sys_unlink(dirfd, name);
+	}
+	err = announce(up, dirfd);
+	if (err)
+		return err;
+	tmp = ply_work_new_name(up);
+	err = link_shared(up, up->work, tmp.text);
+	if (err)
+		return err;
+	err = sys_rename(up->work, tmp.text, dirfd, name, 0);
+	if (err)
+		sys_unlink(up->work, tmp.text);
+	return err;
+}
+
+/* Without RENAME_EXCHANGE: for a moment neither is there, and the lower directory shows. */
+static int swap_in_two_steps(struct ply_upper *up, int dirfd, const char *name, struct ply_work_name *taken)
+{
+	int err = sys_rename(dirfd, name, up->work, taken->text, 0);
+
+	return err ? err : ply_upper_whiteout(up, dirfd, name);
+}
+
+int ply_upper_whiteout_swap(struct ply_upper *up, int dirfd, const char *name, struct ply_work_name *taken)
+{
+	int err;
+
+	*taken = ply_work_new_name(up);
+	if (up->kind == PLY_KIND_AUFS) {
+		err = ply_upper_whiteout(up, dirfd, name);
+		return err ? err : sys_rename(dirfd, name, up->work, taken->text, 0);
+	}
+	if (ply_layer_lacks(up->layer, PLY_LACKS_EXCHANGE))
+		return swap_in_two_steps(up, dirfd, name, taken);
+	err = announce(up, dirfd);
+	if (!err)
+		err = link_shared(up, up->work, taken->text);
+	if (err)
+		return err;
+	err = sys_rename(up->work, taken->text, dirfd, name, RENAME_EXCHANGE);
+	if (!err)
+		return 0;
+	sys_unlink(up->work, taken->text);
+	if (err != -EINVAL && err != -ENOSYS)
+		return err;
+	ply_layer_set_lack(up->layer, PLY_LACKS_EXCHANGE);
+	return swap_in_two_steps(up, dirfd, name, taken);
+}
+
+void ply_upper_clear_aufs(struct ply_upper *up, int dirfd, const char *name)
+{
+	char mark[PLY_AUFS_PREFIX_LEN + PLY_NAME_MAX + 1];
+
+	if (up->kind != PLY_KIND_AUFS)
+		return;
+	aufs_name(mark, name);
+	sys_unlink(dirfd, mark);
+}
+
+struct clearing {
+	struct ply_upper *up;
+	int dirfd;
+};
+
+static int clear_one(void *arg, const char *name, unsigned char type, uint64_t ino)
+{
+	struct clearing *c = arg;
+	struct statx stx;
+	int mark = ply_is_aufs_name(name), err;
+
+	(void)ino;
+	if (type == DT_DIR)
+		return 0;
+	if (!mark) {
+		err = sys_statx(c->dirfd, name, STATX_BASIC_STATS, &stx);
+		if (err)
+			return err;
+		mark = ply_is_whiteout(&stx);
+		if (!mark && S_ISREG(stx.stx_mode) && !stx.stx_size)
+			mark = ply_mark_xwhiteout(c->up->layer, c->dirfd, name) == 1;
+	}
+	return mark ? sys_unlink(c->dirfd, name) : 0;
+}
+
+int ply_upper_clear_marks(struct ply_upper *up, int dirfd)
+{
+	struct clearing c = { .up = up, .dirfd = dirfd };
+
+	return ply_layer_list(dirfd, clear_one, &c);
+}

@@ -1,0 +1,102 @@
+/*
+ * The metadata of a copy-up. Owner first, since changing it drops set-id bits and capabilities; then
+ * xattrs, among them ACLs; then the mode, after which a plain user may write no more; times last.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/sys.h"
+#include "layer/xattr.h"
+#include "union/copyup.h"
+
+#define VALUE_START 1024
+
+/* A growing buffer for one attribute after the other. */
+struct value {
+	char *at;
+	size_t size;
+};
+
+/* The whole value or list (attr NULL): its length. */
+static ssize_t fetch(const struct ply_place *from, const char *attr, struct value *v)
+{
+	for (;;) {
+		ssize_t n = -ERANGE;
+		char *bigger;
+
+		if (v->size)
+			n = attr ? sys_getxattr(from->fd, from->name, attr, v->at, v->size)
+				 : sys_listxattr(from->fd, from->name, v->at, v->size);
+		if (n != -ERANGE)
+			return n;
+		bigger = realloc(v->at, v->size ? v->size * 4 : VALUE_START);
+		if (!bigger)
+			return -ENOMEM;
+		v->at = bigger;
+		v->size = v->size ? v->size * 4 : VALUE_START;
+	}
+}
+
+/* What the upper cannot hold or this process may not set is left behind; running out of room is an error. */
+static int may_be_left(const char *attr, int err)
+{
+	if (err == -EOPNOTSUPP || err == -EINVAL)
+		return 1;
+	return (err == -EPERM || err == -EACCES) && strncmp(attr, "user.", 5) != 0;
+}
+
+static int copy_one(const struct ply_place *from, const char *attr, struct value *v, int fd, const char *name)
+{
+	ssize_t n = fetch(from, attr, v);
+	int err;
+
+	if (n < 0)
+		return n == -ENODATA || may_be_left(attr, (int)n) ? 0 : (int)n;
+	err = sys_setxattr(fd, name, attr, v->at, (size_t)n, 0);
+	return err && !may_be_left(attr, err) ? err : 0;
+}
+
+static int copy_xattrs(const struct ply_place *from, int fd, const char *name)
+{
+	struct value list = { 0 }, value = { 0 };
+	ssize_t n = ply_layer_lacks(from->layer, PLY_LACKS_XATTR) ? 0 : fetch(from, NULL, &list);
+	int err = 0;
+
+	if (n == -EOPNOTSUPP)
+		ply_layer_set_lack(from->layer, PLY_LACKS_XATTR);
+	for (ssize_t pos = 0; pos < n && !err; pos += (ssize_t)strlen(list.at + pos) + 1)
+		if (!ply_xattr_is_mark(list.at + pos))
+			err = copy_one(from, list.at + pos, &value, fd, name);
+	free(list.at);
+	free(value.at);
+	return n < 0 && n != -EOPNOTSUPP ? (int)n : err;
+}
+
+/* A new file has this process's owner already; most copies by root need no call. */
+static int copy_owner(const struct statx *stx, int fd, const char *name)
+{
+	struct statx mine;
+	int err = sys_statx(fd, name, STATX_UID | STATX_GID, &mine);
+
+	if (err || (mine.stx_uid == stx->stx_uid && mine.stx_gid == stx->stx_gid))
+		return err;
+	return sys_chown(fd, name, stx->stx_uid, stx->stx_gid);
+}
+
+int ply_copy_attrs(struct ply_union *u, const struct ply_place *lower, const struct statx *stx, int fd,
+		   const char *name)
+{
+	struct timespec times[2] = {
+		{ .tv_sec = stx->stx_atime.tv_sec, .tv_nsec = stx->stx_atime.tv_nsec },
+		{ .tv_sec = stx->stx_mtime.tv_sec, .tv_nsec = stx->stx_mtime.tv_nsec },
+	};
+	int err = copy_owner(stx, fd, name);
+
+	(void)u;
+	if (!err)
+		err = copy_xattrs(lower, fd, name);
+	if (!err && !S_ISLNK(stx->stx_mode))
+		err = sys_chmod(fd, name, stx->stx_mode & 07777);
+	return err ? err : sys_utimens(fd, name, times);
+}

@@ -1,0 +1,388 @@
+/*
+ * The states of a node and the ways between them:
+ *
+ *     LOWER --- copy_file, publish ---> UPPER     files of every type
+ *     (lower layers only) --- copy_dir ---> (with an upper directory)
+ *
+ * 1. What is published is whole: data, owner, mode, xattrs, times; a crash leaves it in the work directory.
+ * 2. A node goes up once, never back; its number, its names and who has it open stay.
+ * 3. No lock is held while data is copied. node->copying, under copy_lock, keeps other writers waiting;
+ *    readers go on below. A rename or link of the file brings it up first, so its name cannot move meanwhile;
+ *    an unlink can come between, and then the copy lives on as an unlinked file.
+ */
+#include "union/copyup.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sys/sysmacros.h>
+
+#include "base/sys.h"
+#include "union/data.h"
+#include "union/lookup.h"
+#include "union/origin.h"
+
+#define LONG_COPY (128 * 1024) /* bytes from where on a copy may be long */
+#define READLINK_MAX 4096
+
+/* A copy while it is being made in the work directory. */
+struct copy {
+	struct ply_node *node;
+	struct statx stx; /* the lower inode's */
+	struct ply_work_name tmp;
+	int fd;		  /* regular files: open for reading and writing, else -1 */
+	int has_origin;
+};
+
+void ply_before_long(struct ply_union *u)
+{
+	if (u->before_long)
+		u->before_long(u->before_long_arg);
+}
+
+/* Puts a directory's times back after an entry was put into it. */
+struct times {
+	struct timespec ts[2];
+};
+
+static int save_times(int dirfd, struct times *t)
+{
+	struct statx stx;
+	int err = sys_statx(dirfd, "", STATX_ATIME | STATX_MTIME, &stx);
+
+	if (err)
+		return err;
+	t->ts[0] = (struct timespec){ .tv_sec = stx.stx_atime.tv_sec, .tv_nsec = stx.stx_atime.tv_nsec };
+	t->ts[1] = (struct timespec){ .tv_sec = stx.stx_mtime.tv_sec, .tv_nsec = stx.stx_mtime.tv_nsec };
+	return 0;
+}
+
+/* Moves what was built to its name; the parent's times stay what they were. Its lock is held. */
+static int move_in(struct ply_union *u, const char *tmp, int dirfd, const char *name)
+{
+	struct times times;
+	int err = save_times(dirfd, &times);
+	mode_t mode;
+
+	if (err)
+		return err;
+	err = sys_rename(u->upper.work, tmp, dirfd, name, 0);
+	/* A plain user's own directory may forbid its owner to add to it; the caller adds nothing. */
+	if (err == -EACCES && ply_layer_unlock_dir(dirfd, &mode) == 0) {
+		err = sys_rename(u->upper.work, tmp, dirfd, name, 0);
+		ply_layer_lock_dir(dirfd, mode);
+	}
+	if (!err)
+		sys_utimens(dirfd, "", times.ts);
+	return err;
+}
+
+static int make_special(struct ply_union *u, const struct ply_place *lower, struct copy *c)
+{
+	char target[READLINK_MAX + 1];
+	ssize_t n;
+
+	if (!S_ISLNK(c->stx.stx_mode))
+		return sys_mknod(u->upper.work, c->tmp.text, (c->stx.stx_mode & S_IFMT) | S_IRUSR | S_IWUSR,
+				 makedev(c->stx.stx_rdev_major, c->stx.stx_rdev_minor));
+	n = sys_readlink(lower->fd, lower->name, target, READLINK_MAX);
+	if (n < 0)
+		return (int)n;
+	target[n] = '\0';
+	return sys_symlink(target, u->upper.work, c->tmp.text);
+}
+
+static int make_regular(struct ply_union *u, struct copy *c, off_t limit)
+{
+	off_t size = (off_t)c->stx.stx_size;
+	struct ply_fd *in;
+	int err;
+
+	c->fd = ply_open_retry(u, u->upper.work, c->tmp.text, O_RDWR | O_CREAT | O_EXCL, S_IRUSR | S_IWUSR);
+	if (c->fd < 0)
+		return c->fd;
+	if (limit != PLY_WHOLE_FILE && limit < size)
+		size = limit;
+	if (size == 0)
+		return 0;
+	if (size > LONG_COPY)
+		ply_before_long(u);
+	err = ply_data_open_lower(u, c->node, &in);
+	if (err)
+		return err;
+	err = ply_copy_data(u, in->fd, c->fd, size);
+	ply_fd_put(u->fds, in);
+	return err;
+}
+
+static void discard(struct ply_union *u, struct copy *c)
+{
+	if (c->fd >= 0)
+		sys_close(c->fd);
+	sys_unlink(u->upper.work, c->tmp.text);
+}
+
+/* Makes the whole copy in the work directory. */
+static int build(struct ply_union *u, struct copy *c, off_t limit)
+{
+	struct ply_place lower;
+	int err;
+
+	/* The name of a file in the lower does not change, so its place needs no lock to stay valid. */
+	pthread_mutex_lock(&c->node->lock);
+	err = ply_place_in_lower(u, c->node, &lower);
+	pthread_mutex_unlock(&c->node->lock);
+	if (err)
+		return err;
+	c->fd = -1;
+	c->tmp = ply_work_new_name(&u->upper);
+	err = sys_statx(lower.fd, lower.name, STATX_BASIC_STATS, &c->stx);
+	if (!err)
+		err = S_ISREG(c->stx.stx_mode) ? make_regular(u, c, limit) : make_special(u, &lower, c);
+	if (!err) {
+		int fd = c->fd >= 0 ? c->fd : u->upper.work;
+		const char *name = c->fd >= 0 ? "" : c->tmp.text;
+
+		/* The origin first: a mark of the user space needs the right to write. */
+		if (S_ISREG(c->stx.stx_mode) || ply_upper_is_trusted(&u->upper))
+			c->has_origin = ply_origin_write(u, &lower, fd, name);
+		err = ply_copy_attrs(u, &lower, &c->stx, fd, name);
+	}
+	if (err)
+		discard(u, c);
+	ply_place_put(u, &lower);
+	return err;
+}
+
+/* The node's inode is the copy from now on. node->lock is held. */
+static void go_up(struct ply_union *u, struct copy *c)
+{
+	struct ply_node *node = c->node;
+
+	assert(node->state == PLY_STATE_LOWER);
+	node->has_origin = (uint8_t)c->has_origin;
+	node->extra_links += (int32_t)c->stx.stx_nlink - 1;
+	atomic_store_explicit(&node->state, PLY_STATE_UPPER, memory_order_release);
+	ply_fdcache_drop(u->fds, node, PLY_SLOT_LOWER);
+	atomic_fetch_add(&u->copyups, 1);
+	if (c->fd >= 0) {
+		atomic_fetch_add(&u->copyup_bytes, c->stx.stx_size);
+		ply_fd_put(u->fds, ply_fdcache_add(u->fds, node, PLY_SLOT_UPPER, c->fd, 0));
+	}
+}
+
+/* Unlinked while it was copied: the copy gets no name, and is kept by its descriptor. */
+static int publish_nameless(struct ply_union *u, struct copy *c)
+{
+	struct ply_node *node = c->node;
+	int fd = c->fd;
+
+	if (fd < 0) {
+		fd = ply_open_retry(u, u->upper.work, c->tmp.text, O_PATH | O_NOFOLLOW, 0);
+		if (fd < 0)
+			return fd;
+	}
+	sys_unlink(u->upper.work, c->tmp.text);
+	pthread_mutex_lock(&node->lock);
+	node->held = ply_fd_single(fd, 0);
+	c->fd = -1;
+	if (node->held) {
+		go_up(u, c);
+		atomic_fetch_add(&u->nheld, 1);
+	}
+	pthread_mutex_unlock(&node->lock);
+	return node->held ? 0 : -ENOMEM;
+}
+
+/* The directory of the name by which a node is brought up, with a reference, or NULL: it has no name. */
+static struct ply_node *get_parent(struct ply_union *u, struct ply_node *node)
+{
+	struct ply_node *parent = NULL;
+
+	pthread_mutex_lock(&u->tree);
+	if (node->names && !node->names->dead) {
+		parent = node->names->parent;
+		parent->refs++;
+	}
+	pthread_mutex_unlock(&u->tree);
+	return parent;
+}
+
+/* parent->lock and node->lock are held; -EAGAIN when the name went meanwhile. */
+static int publish_locked(struct ply_union *u, struct copy *c, struct ply_node *parent)
+{
+	struct ply_name *name = c->node->names;
+	struct ply_fd *dir;
+	int err;
+
+	if (name->dead || name->parent != parent)
+		return -EAGAIN;
+	err = ply_dir_open(u, parent, PLY_UPPER, &dir);
+	if (err)
+		return err;
+	if (c->has_origin)
+		ply_origin_make_impure(u, parent, dir->fd);
+	err = move_in(u, c->tmp.text, dir->fd, name->text);
+	ply_fd_put(u->fds, dir);
+	if (err)
+		return err;
+	name->in_upper = 1;
+	go_up(u, c);
+	ply_dir_shows(u, parent, name->text, c->node->type);
+	return 0;
+}
+
+static int copyup_dir(struct ply_union *u, struct ply_node *dir);
+
+static int publish(struct ply_union *u, struct copy *c)
+{
+	int err = -EAGAIN;
+
+	while (err == -EAGAIN) {
+		struct ply_node *parent = get_parent(u, c->node);
+
+		if (!parent)
+			return publish_nameless(u, c);
+		err = copyup_dir(u, parent);
+		if (!err) {
+			pthread_mutex_lock(&parent->lock);
+			pthread_mutex_lock(&c->node->lock);
+			err = publish_locked(u, c, parent);
+			pthread_mutex_unlock(&c->node->lock);
+			pthread_mutex_unlock(&parent->lock);
+		}
+		ply_node_unref(u, parent);
+	}
+	return err;
+}
+
+/* Becomes the one who copies, or waits for the one who does: 1 when there is nothing left to do. */
+static int start_copying(struct ply_union *u, struct ply_node *node)
+{
+	int done;
+
+	pthread_mutex_lock(&u->copy_lock);
+	while (node->copying)
+		pthread_cond_wait(&u->copy_done, &u->copy_lock);
+	done = ply_node_in_upper(node);
+	if (!done)
+		node->copying = 1;
+	pthread_mutex_unlock(&u->copy_lock);
+	return done;
+}
+
+static void end_copying(struct ply_union *u, struct ply_node *node)
+{
+	pthread_mutex_lock(&u->copy_lock);
+	node->copying = 0;
+	pthread_cond_broadcast(&u->copy_done);
+	pthread_mutex_unlock(&u->copy_lock);
+}
+
+static int copyup_file(struct ply_union *u, struct ply_node *node, off_t limit)
+{
+	struct copy c = { .node = node };
+	int err;
+
+	if (start_copying(u, node))
+		return 0;
+	err = build(u, &c, limit);
+	if (!err) {
+		err = publish(u, &c);
+		if (err)
+			discard(u, &c);
+	}
+	end_copying(u, node);
+	return err;
+}
+
+/* Both locks are held, the parent has an upper directory and node has none. */
+static int copy_dir_locked(struct ply_union *u, struct ply_node *parent, struct ply_node *node)
+{
+	struct ply_work_name tmp = ply_work_new_name(&u->upper);
+	struct ply_place lower;
+	struct ply_fd *dir;
+	struct statx stx;
+	int err = ply_place_in_lower(u, node, &lower);
+
+	if (err)
+		return err;
+	err = ply_dir_open(u, parent, PLY_UPPER, &dir);
+	if (err) {
+		ply_place_put(u, &lower);
+		return err;
+	}
+	err = sys_statx(lower.fd, lower.name, STATX_BASIC_STATS, &stx);
+	if (!err)
+		err = sys_mkdir(u->upper.work, tmp.text, S_IRWXU);
+	if (!err) {
+		err = ply_copy_attrs(u, &lower, &stx, u->upper.work, tmp.text);
+		if (!err)
+			err = move_in(u, tmp.text, dir->fd, node->names->text);
+		if (err)
+			sys_rmdir(u->upper.work, tmp.text);
+	}
+	ply_fd_put(u->fds, dir);
+	ply_place_put(u, &lower);
+	if (err)
+		return err;
+	atomic_store_explicit(&node->dir->in_upper, 1, memory_order_release);
+	node->dir->version++;
+	atomic_fetch_add(&u->copyups, 1);
+	ply_dir_shows(u, parent, node->names->text, S_IFDIR);
+	return 0;
+}
+
+/* Brings up the directory itself, whose parent is up. */
+static int copy_dir(struct ply_union *u, struct ply_node *node)
+{
+	struct ply_node *parent = get_parent(u, node);
+	int err = 0;
+
+	if (!parent)
+		return -ENOENT;
+	pthread_mutex_lock(&parent->lock);
+	pthread_mutex_lock(&node->lock);
+	if (node->names->dead || node->names->parent != parent)
+		err = -EAGAIN;
+	else if (!ply_node_in_upper(node))
+		err = copy_dir_locked(u, parent, node);
+	pthread_mutex_unlock(&node->lock);
+	pthread_mutex_unlock(&parent->lock);
+	ply_node_unref(u, parent);
+	return err;
+}
+
+/* The topmost directory on the way to dir that has no upper one yet, with a reference. */
+static struct ply_node *topmost_lower(struct ply_union *u, struct ply_node *dir)
+{
+	struct ply_node *top = dir;
+
+	pthread_mutex_lock(&u->tree);
+	while (top->names && !ply_node_in_upper(top->names->parent))
+		top = top->names->parent;
+	top->refs++;
+	pthread_mutex_unlock(&u->tree);
+	return top;
+}
+
+static int copyup_dir(struct ply_union *u, struct ply_node *dir)
+{
+	while (!ply_node_in_upper(dir)) {
+		struct ply_node *top = topmost_lower(u, dir);
+		int err = copy_dir(u, top);
+
+		ply_node_unref(u, top);
+		if (err && err != -EAGAIN)
+			return err;
+	}
+	return 0;
+}
+
+int ply_copyup(struct ply_union *u, struct ply_node *node, off_t limit)
+{
+	if (ply_node_in_upper(node))
+		return 0;
+	if (ply_union_readonly(u))
+		return -EROFS;
+	return ply_node_is_dir(node) ? copyup_dir(u, node) : copyup_file(u, node, limit);
+}

@@ -1,0 +1,31 @@
+/*
+ * Copy-up: bringing what a lower layer has into the upper, before it is changed.
+ */
+#ifndef PLY_UNION_COPYUP_H
+#define PLY_UNION_COPYUP_H
+
+#include "union/node.h"
+#include "union/place.h"
+
+#define PLY_WHOLE_FILE ((off_t)-1)
+
+/*
+ * Brings a node and its parents up, when it is not yet; waits when another thread is at it. Of a regular
+ * file no more than limit bytes are copied: what a truncation is about to drop need not be. No lock is held.
+ * -EROFS without an upper; errors of the file system, after which nothing has changed.
+ */
+int ply_copyup(struct ply_union *u, struct ply_node *node, off_t limit);
+
+/* Calls the hook for what may take long. */
+void ply_before_long(struct ply_union *u);
+
+/*
+ * In attrcopy.c: gives what is built at fd/name the owner, xattrs, mode and times of the lower inode.
+ * stx: the lower's. Marks of the layer are left out.
+ */
+int ply_copy_attrs(struct ply_union *u, const struct ply_place *lower, const struct statx *stx, int fd,
+		   const char *name);
+/* In datacopy.c: the first size bytes of in, holes kept, shared where the file system can. */
+int ply_copy_data(struct ply_union *u, int in, int out, off_t size);
+
+#endif

@@ -1,0 +1,354 @@
+/*
+ * Making things. What one system call makes as it must be is made in place; all else (another owner than
+ * this process, over a whiteout, an opaque directory) is built in the work directory and moved in.
+ */
+#include <errno.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#include "base/sys.h"
+#include "union/acl.h"
+#include "union/copyup.h"
+#include "union/data.h"
+#include "union/lookup.h"
+#include "union/origin.h"
+
+/* One making. */
+struct making {
+	struct ply_union *u;
+	struct ply_node *dir;
+	const char *name;
+	const struct ply_make *how;
+	struct ply_fd *fd; /* the upper directory */
+	int covers;	   /* a lower layer shows the name, so there is a whiteout */
+};
+
+static int make_at(int dirfd, const char *name, const struct ply_make *how, mode_t perm)
+{
+	switch (how->mode & S_IFMT) {
+	case S_IFDIR:
+		return sys_mkdir(dirfd, name, perm);
+	case S_IFLNK:
+		return sys_symlink(how->target, dirfd, name);
+	case S_IFREG:
+	case S_IFIFO:
+	case S_IFSOCK:
+	case S_IFCHR:
+	case S_IFBLK:
+		return sys_mknod(dirfd, name, (how->mode & S_IFMT) | perm, how->rdev);
+	default:
+		return -EINVAL;
+	}
+}
+
+static int set_heritage(const struct making *m, const char *tmp, const struct ply_heritage *h)
+{
+	int fd = m->u->upper.work, err = 0;
+	struct statx stx;
+
+	err = sys_statx(fd, tmp, STATX_UID | STATX_GID, &stx);
+	if (!err && (stx.stx_uid != h->uid || stx.stx_gid != h->gid))
+		err = sys_chown(fd, tmp, h->uid, h->gid);
+	if (!err && h->access_size)
+		err = sys_setxattr(fd, tmp, PLY_ACL_ACCESS, h->access, h->access_size, 0);
+	if (!err && h->default_size)
+		err = sys_setxattr(fd, tmp, PLY_ACL_DEFAULT, h->dflt, h->default_size, 0);
+	if (!err && !S_ISLNK(m->how->mode))
+		err = sys_chmod(fd, tmp, h->mode);
+	return err;
+}
+
+/* Moves what was built to its name. A directory cannot replace a whiteout but can change places with it. */
+static int move_in(const struct making *m, const char *tmp)
+{
+	struct ply_upper *up = &m->u->upper;
+	int err = sys_rename(up->work, tmp, m->fd->fd, m->name, 0);
+
+	if (err == -ENOTDIR) {
+		err = sys_rename(up->work, tmp, m->fd->fd, m->name, RENAME_EXCHANGE);
+		if (!err)
+			sys_unlink(up->work, tmp);
+	}
+	if (err == -EINVAL) {
+		/* No exchange here: two steps, between which the lower one shows. */
+		err = sys_unlink(m->fd->fd, m->name);
+		if (!err)
+			err = sys_rename(up->work, tmp, m->fd->fd, m->name, 0);
+	}
+	if (!err)
+		ply_upper_clear_aufs(up, m->fd->fd, m->name);
+	return err;
+}
+
+static int make_in_work(const struct making *m)
+{
+	struct ply_upper *up = &m->u->upper;
+	struct ply_work_name tmp = ply_work_new_name(up);
+	struct ply_heritage h;
+	int err = ply_inherit(m->u, m->dir, m->fd->fd, m->how, &h);
+
+	if (!err)
+		err = make_at(up->work, tmp.text, m->how, S_IRWXU & h.mode);
+	if (err)
+		return err;
+	if (S_ISDIR(m->how->mode) && m->covers)
+		err = ply_upper_set_opaque(up, up->work, tmp.text);
+	if (!err)
+		err = set_heritage(m, tmp.text, &h);
+	if (!err)
+		err = move_in(m, tmp.text);
+	if (err)
+		ply_work_remove(up, tmp.text);
+	return err;
+}
+
+/* Does the file system give it to the caller by itself? */
+static int is_ours(const struct ply_union *u, const struct ply_cred *cred)
+{
+	return cred->uid == u->uid && cred->gid == u->gid;
+}
+
+static int make_in_place(const struct making *m)
+{
+	mode_t perm = m->how->mode & 07777;
+	int acl = S_ISLNK(m->how->mode) ? 0 : ply_has_default_acl(m->u, m->dir, m->fd->fd);
+
+	if (acl < 0)
+		return acl;
+	if (!acl)
+		perm &= ~m->how->cred.umask;
+	return make_at(m->fd->fd, m->name, m->how, perm);
+}
+
+/* dir->lock is held. */
+static int make(struct making *m)
+{
+	int err = 0;
+
+	if (m->dir->dir->nlowers) {
+		err = ply_name_shows(m->u, m->dir, m->name);
+		if (err)
+			return err < 0 ? err : -EEXIST;
+		err = ply_lower_shows(m->u, m->dir, m->name);
+		if (err < 0)
+			return err;
+	}
+	m->covers = err;
+	if (m->covers || !is_ours(m->u, &m->how->cred) || m->u->upper.kind == PLY_KIND_AUFS)
+		return make_in_work(m);
+	err = make_in_place(m);
+	if (err != -EEXIST)
+		return err;
+	/* Something is there: a whiteout that hides nothing, or a name that is taken. */
+	err = ply_name_shows(m->u, m->dir, m->name);
+	if (err)
+		return err < 0 ? err : -EEXIST;
+	return make_in_work(m);
+}
+
+/* The node of what was made. dir->lock is held. */
+static int attach(struct making *m, struct ply_entry *out)
+{
+	int err = sys_statx(m->fd->fd, m->name, STATX_BASIC_STATS | STATX_BTIME, &out->attr);
+
+	if (!err)
+		err = ply_attach_new(m->u, m->dir, m->name, &out->attr, &out->node);
+	if (err) {
+		ply_dir_hides(m->u, m->dir, m->name);
+		return err;
+	}
+	ply_dir_shows(m->u, m->dir, m->name, m->how->mode);
+	pthread_mutex_lock(&out->node->lock);
+	ply_attr_fix(m->u, out->node, &out->attr);
+	pthread_mutex_unlock(&out->node->lock);
+	ply_entry_give(m->u, out);
+	return 0;
+}
+
+static int check_name(const char *name)
+{
+	if (strlen(name) > PLY_NAME_MAX)
+		return -ENAMETOOLONG;
+	return ply_name_is_reserved(name) ? -EPERM : 0;
+}
+
+int ply_create(struct ply_union *u, struct ply_node *dir, const char *name, const struct ply_make *how,
+	       struct ply_entry *out)
+{
+	struct making m = { .u = u, .dir = dir, .name = name, .how = how };
+	int err = check_name(name);
+
+	if (err)
+		return err;
+	if (S_ISCHR(how->mode) && how->rdev == makedev(PLY_WHITEOUT_MAJOR, PLY_WHITEOUT_MINOR))
+		return -EPERM;
+	err = ply_copyup(u, dir, PLY_WHOLE_FILE);
+	if (err)
+		return err;
+	pthread_mutex_lock(&dir->lock);
+	err = ply_node_has_name(u, dir) ? ply_dir_open(u, dir, PLY_UPPER, &m.fd) : -ENOENT;
+	if (!err) {
+		err = make(&m);
+		if (!err)
+			err = attach(&m, out);
+		ply_fd_put(u->fds, m.fd);
+	}
+	pthread_mutex_unlock(&dir->lock);
+	return err;
+}
+
+/* A nameless file of the upper, as it must be; the descriptor. dir->lock is held. */
+static int open_tmpfile(struct ply_union *u, struct ply_node *dir, int dirfd, const struct ply_make *how)
+{
+	mode_t mode = how->mode & 07777;
+	struct statx stx;
+	int acl = ply_has_default_acl(u, dir, dirfd), fd, err = 0;
+	gid_t gid = how->cred.gid;
+
+	if (acl < 0)
+		return acl;
+	fd = ply_open_retry(u, dirfd, ".", O_TMPFILE | O_RDWR, acl ? mode : mode & ~how->cred.umask);
+	if (fd < 0 || is_ours(u, &how->cred))
+		return fd;
+	err = sys_statx(dirfd, "", STATX_MODE, &stx);
+	if (!err && (stx.stx_mode & S_ISGID))
+		gid = (gid_t)-1;
+	if (!err)
+		err = sys_chown(fd, "", how->cred.uid, gid);
+	if (!err && (mode & (S_ISUID | S_ISGID)))
+		err = sys_chmod(fd, "", acl ? mode : mode & ~how->cred.umask);
+	if (err)
+		sys_close(fd);
+	return err ? err : fd;
+}
+
+static int attach_tmpfile(struct ply_union *u, int fd, struct ply_entry *out)
+{
+	struct ply_fd *held = ply_fd_single(fd, 0);
+	int err;
+
+	if (!held)
+		return -ENOMEM;
+	err = sys_statx(fd, "", STATX_BASIC_STATS | STATX_BTIME, &out->attr);
+	out->node = err ? NULL : ply_node_new(u, S_IFREG, NULL);
+	if (!out->node) {
+		ply_fd_put(u->fds, held);
+		return err ? err : -ENOMEM;
+	}
+	out->node->held = held;
+	atomic_fetch_add(&u->nheld, 1);
+	atomic_init(&out->node->state, PLY_STATE_UPPER);
+	out->node->ino = ply_ino_map(u, &out->attr);
+	out->attr.stx_ino = out->node->ino;
+	ply_entry_give(u, out);
+	return 0;
+}
+
+int ply_tmpfile(struct ply_union *u, struct ply_node *dir, const struct ply_make *how, struct ply_entry *out)
+{
+	struct ply_fd *fd;
+	int err = ply_copyup(u, dir, PLY_WHOLE_FILE), tmp = -1;
+
+	if (err)
+		return err;
+	pthread_mutex_lock(&dir->lock);
+	err = ply_node_has_name(u, dir) ? ply_dir_open(u, dir, PLY_UPPER, &fd) : -ENOENT;
+	if (!err) {
+		tmp = open_tmpfile(u, dir, fd->fd, how);
+		ply_fd_put(u->fds, fd);
+	}
+	pthread_mutex_unlock(&dir->lock);
+	if (err || tmp < 0)
+		return err ? err : tmp;
+	return attach_tmpfile(u, tmp, out);
+}
+
+/* Links the node's inode to a name of the upper; over a whiteout by way of the work directory. */
+static int link_inode(struct ply_union *u, struct ply_node *node, int dirfd, const char *name)
+{
+	struct ply_work_name tmp = ply_work_new_name(&u->upper);
+	struct ply_place place;
+	int err = ply_place_of(u, node, &place);
+
+	if (err)
+		return err;
+	err = sys_link(place.fd, place.name, dirfd, name);
+	if (err == -EEXIST) {
+		err = sys_link(place.fd, place.name, u->upper.work, tmp.text);
+		if (!err)
+			err = sys_rename(u->upper.work, tmp.text, dirfd, name, 0);
+		if (err)
+			sys_unlink(u->upper.work, tmp.text);
+	}
+	ply_place_put(u, &place);
+	if (!err)
+		ply_upper_clear_aufs(&u->upper, dirfd, name);
+	return err;
+}
+
+/* dir->lock and node->lock are held. */
+static int link_locked(struct ply_union *u, struct ply_node *node, struct ply_node *dir, const char *name)
+{
+	struct ply_name *record;
+	struct ply_fd *fd;
+	int err = ply_name_shows(u, dir, name);
+
+	if (err)
+		return err < 0 ? err : -EEXIST;
+	if (!ply_node_has_name(u, dir))
+		return -ENOENT;
+	err = ply_dir_open(u, dir, PLY_UPPER, &fd);
+	if (err)
+		return err;
+	err = ply_name_add(u, node, dir, name, PLY_NAME_FIRST, &record);
+	if (!err) {
+		err = link_inode(u, node, fd->fd, name);
+		if (err) {
+			ply_name_kill(u, record);
+		} else {
+			record->in_upper = 1;
+			if (node->has_origin)
+				ply_origin_make_impure(u, dir, fd->fd);
+			ply_dir_shows(u, dir, name, node->type);
+		}
+	}
+	ply_fd_put(u->fds, fd);
+	return err;
+}
+
+int ply_link(struct ply_union *u, struct ply_node *node, struct ply_node *dir, const char *name,
+	     struct ply_entry *out)
+{
+	int err = check_name(name);
+
+	if (err)
+		return err;
+	if (ply_node_is_dir(node))
+		return -EPERM;
+	err = ply_copyup(u, node, PLY_WHOLE_FILE);
+	if (!err)
+		err = ply_copyup(u, dir, PLY_WHOLE_FILE);
+	if (err)
+		return err;
+	pthread_mutex_lock(&dir->lock);
+	pthread_mutex_lock(&node->lock);
+	err = link_locked(u, node, dir, name);
+	if (!err && node->held) {
+		/* It has a name now, and is reached by that like any other. */
+		ply_fd_put(u->fds, node->held);
+		node->held = NULL;
+		atomic_fetch_sub(&u->nheld, 1);
+	}
+	pthread_mutex_unlock(&node->lock);
+	pthread_mutex_unlock(&dir->lock);
+	if (err)
+		return err;
+	err = ply_getattr(u, node, &out->attr);
+	if (err)
+		return err;
+	ply_node_ref(u, node);
+	out->node = node;
+	ply_entry_give(u, out);
+	return 0;
+}

@@ -1,0 +1,265 @@
+/*
+ * Reading and writing. Data moves by descriptors from the cache; which one is decided by the node's state
+ * alone, so no lock is held while it moves. A reader that took the lower one just before a copy-up was
+ * published reads what was there before the write that caused it.
+ */
+#include "union/data.h"
+
+#include <errno.h>
+
+#include "base/sys.h"
+#include "union/copyup.h"
+
+int ply_open_retry(struct ply_union *u, int dirfd, const char *name, int flags, mode_t mode)
+{
+	int fd = sys_open(dirfd, name, flags, mode);
+
+	while ((fd == -EMFILE || fd == -ENFILE) && ply_fdcache_shrink(u->fds))
+		fd = sys_open(dirfd, name, flags, mode);
+	return fd;
+}
+
+/* For reading and writing; only for reading where the file itself refuses more (immutable, append-only). */
+static int open_upper_file(struct ply_union *u, const struct ply_place *place)
+{
+	int fd = ply_layer_open_upper(place->fd, place->name, O_RDWR);
+
+	while ((fd == -EMFILE || fd == -ENFILE) && ply_fdcache_shrink(u->fds))
+		fd = ply_layer_open_upper(place->fd, place->name, O_RDWR);
+	if (fd == -EPERM || fd == -EROFS)
+		fd = ply_open_retry(u, place->fd, place->name, O_RDONLY | O_NOFOLLOW, 0);
+	return fd;
+}
+
+int ply_data_open_upper(struct ply_union *u, struct ply_node *node, struct ply_fd **out)
+{
+	struct ply_place place;
+	int fd;
+
+	*out = ply_fdcache_get(u->fds, node, PLY_SLOT_UPPER);
+	if (*out)
+		return 0;
+	pthread_mutex_lock(&node->lock);
+	if (node->held) {
+		*out = ply_fd_get(u->fds, node->held);
+		pthread_mutex_unlock(&node->lock);
+		return 0;
+	}
+	fd = ply_place_of(u, node, &place);
+	if (!fd) {
+		fd = open_upper_file(u, &place);
+		ply_place_put(u, &place);
+	}
+	pthread_mutex_unlock(&node->lock);
+	if (fd < 0)
+		return fd;
+	*out = ply_fdcache_add(u->fds, node, PLY_SLOT_UPPER, fd, 0);
+	return *out ? 0 : -ENOMEM;
+}
+
+int ply_data_open_lower(struct ply_union *u, struct ply_node *node, struct ply_fd **out)
+{
+	struct ply_place place;
+	int fd;
+
+	*out = ply_fdcache_get(u->fds, node, PLY_SLOT_LOWER);
+	if (*out)
+		return 0;
+	pthread_mutex_lock(&node->lock);
+	fd = ply_place_in_lower(u, node, &place);
+	if (!fd) {
+		fd = ply_open_retry(u, place.fd, place.name, O_RDONLY | O_NOFOLLOW, 0);
+		ply_place_put(u, &place);
+	}
+	pthread_mutex_unlock(&node->lock);
+	if (fd < 0)
+		return fd;
+	*out = ply_fdcache_add(u->fds, node, PLY_SLOT_LOWER, fd, 0);
+	return *out ? 0 : -ENOMEM;
+}
+
+int ply_data_open(struct ply_union *u, struct ply_node *node, struct ply_fd **out)
+{
+	if (!S_ISREG(node->type))
+		return ply_node_is_dir(node) ? -EISDIR : -EINVAL;
+	if (ply_node_in_upper(node))
+		return ply_data_open_upper(u, node, out);
+	return ply_data_open_lower(u, node, out);
+}
+
+/* Brings the file up, whole, and opens it for writing. */
+static int open_for_write(struct ply_union *u, struct ply_node *node, unsigned flags, struct ply_fd **out)
+{
+	int err;
+
+	if (!S_ISREG(node->type))
+		return ply_node_is_dir(node) ? -EISDIR : -EINVAL;
+	err = ply_copyup(u, node, PLY_WHOLE_FILE);
+	if (!err)
+		err = ply_data_open_upper(u, node, out);
+	if (err || !(flags & PLY_WRITE_KILL_PRIV))
+		return err;
+	pthread_mutex_lock(&node->lock);
+	err = ply_kill_priv(u, node);
+	pthread_mutex_unlock(&node->lock);
+	if (err)
+		ply_fd_put(u->fds, *out);
+	return err;
+}
+
+int ply_kill_priv(struct ply_union *u, struct ply_node *node)
+{
+	struct ply_place place;
+	struct statx stx;
+	int err = ply_place_of(u, node, &place);
+
+	if (err)
+		return err;
+	err = sys_statx(place.fd, place.name, STATX_MODE, &stx);
+	if (!err && S_ISREG(stx.stx_mode)) {
+		mode_t kill = stx.stx_mode & S_ISUID;
+
+		if (stx.stx_mode & S_IXGRP)
+			kill |= stx.stx_mode & S_ISGID;
+		if (kill)
+			err = sys_chmod(place.fd, place.name, stx.stx_mode & 07777 & ~kill);
+		sys_removexattr(place.fd, place.name, "security.capability");
+	}
+	ply_place_put(u, &place);
+	return err;
+}
+
+ssize_t ply_read(struct ply_union *u, struct ply_node *node, void *buf, size_t size, off_t off)
+{
+	struct ply_fd *fd;
+	size_t done = 0;
+	ssize_t n = ply_data_open(u, node, &fd);
+
+	if (n)
+		return n;
+	while (done < size) {
+		n = sys_pread(fd->fd, (char *)buf + done, size - done, off + (off_t)done);
+		if (n <= 0)
+			break;
+		done += (size_t)n;
+	}
+	ply_fd_put(u->fds, fd);
+	return done || n >= 0 ? (ssize_t)done : n;
+}
+
+ssize_t ply_write(struct ply_union *u, struct ply_node *node, const void *buf, size_t size, off_t off,
+		  unsigned flags)
+{
+	struct ply_fd *fd;
+	size_t done = 0;
+	ssize_t n = open_for_write(u, node, flags, &fd);
+
+	if (n)
+		return n;
+	while (done < size) {
+		n = sys_pwrite(fd->fd, (const char *)buf + done, size - done, off + (off_t)done);
+		if (n <= 0)
+			break;
+		done += (size_t)n;
+	}
+	ply_fd_put(u->fds, fd);
+	return done || n >= 0 ? (ssize_t)done : n;
+}
+
+int ply_fallocate(struct ply_union *u, struct ply_node *node, int mode, off_t off, off_t len, unsigned flags)
+{
+	struct ply_fd *fd;
+	int err;
+
+	ply_before_long(u);
+	err = open_for_write(u, node, flags, &fd);
+	if (err)
+		return err;
+	err = sys_fallocate(fd->fd, mode, off, len);
+	ply_fd_put(u->fds, fd);
+	return err;
+}
+
+off_t ply_lseek(struct ply_union *u, struct ply_node *node, off_t off, int whence)
+{
+	struct ply_fd *fd;
+	off_t res = ply_data_open(u, node, &fd);
+
+	if (res)
+		return res;
+	res = sys_lseek(fd->fd, off, whence);
+	ply_fd_put(u->fds, fd);
+	return res;
+}
+
+/* By reading and writing, where the kernel cannot copy between these two files. */
+static ssize_t copy_by_hand(int in, off_t in_off, int out, off_t out_off, size_t len)
+{
+	char buf[65536];
+	ssize_t n = sys_pread(in, buf, len < sizeof(buf) ? len : sizeof(buf), in_off);
+	ssize_t done = 0;
+
+	while (done < n) {
+		ssize_t w = sys_pwrite(out, buf + done, (size_t)(n - done), out_off + done);
+
+		if (w <= 0)
+			return done ? done : w;
+		done += w;
+	}
+	return n;
+}
+
+ssize_t ply_copy_range(struct ply_union *u, struct ply_node *from, off_t from_off, struct ply_node *to,
+		       off_t to_off, size_t len, unsigned flags)
+{
+	struct ply_fd *in, *out;
+	off_t in_off = from_off, out_off = to_off;
+	ssize_t n;
+	int err;
+
+	ply_before_long(u);
+	err = open_for_write(u, to, flags, &out);
+	if (err)
+		return err;
+	err = ply_data_open(u, from, &in);
+	if (err) {
+		ply_fd_put(u->fds, out);
+		return err;
+	}
+	n = sys_copy_range(in->fd, &in_off, out->fd, &out_off, len);
+	if (n == -EXDEV || n == -EOPNOTSUPP || n == -ENOSYS || (n == -EINVAL && from != to))
+		n = copy_by_hand(in->fd, from_off, out->fd, to_off, len);
+	ply_fd_put(u->fds, in);
+	ply_fd_put(u->fds, out);
+	return n;
+}
+
+static int sync_dir(struct ply_union *u, struct ply_node *node)
+{
+	struct ply_fd *dir;
+	int err = ply_dir_open(u, node, PLY_UPPER, &dir);
+
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	err = sys_fsync(dir->fd);
+	ply_fd_put(u->fds, dir);
+	return err;
+}
+
+int ply_fsync(struct ply_union *u, struct ply_node *node, enum ply_sync_kind kind)
+{
+	struct ply_fd *fd;
+	int err;
+
+	if (!u->sync || !ply_node_in_upper(node))
+		return 0;
+	ply_before_long(u);
+	if (ply_node_is_dir(node))
+		return sync_dir(u, node);
+	err = ply_data_open(u, node, &fd);
+	if (err)
+		return err;
+	err = kind == PLY_SYNC_DATA ? sys_fdatasync(fd->fd) : sys_fsync(fd->fd);
+	ply_fd_put(u->fds, fd);
+	return err;
+}

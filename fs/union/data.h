@@ -1,0 +1,27 @@
+/*
+ * Descriptors of file data, cached by node: one slot for the lower file, one for the upper.
+ */
+#ifndef PLY_UNION_DATA_H
+#define PLY_UNION_DATA_H
+
+#include "union/node.h"
+#include "union/place.h"
+
+enum ply_slot {
+	PLY_SLOT_UPPER = 0, /* for directories the slot is the layer's index, so 0 is the upper too */
+	PLY_SLOT_LOWER = 1,
+};
+
+/* As sys_open; when no descriptor is left, cached ones are closed and it is tried again. */
+int ply_open_retry(struct ply_union *u, int dirfd, const char *name, int flags, mode_t mode);
+/* The node's data as it is now, for reading: the upper's when it is there. Put it with ply_fd_put. */
+int ply_data_open(struct ply_union *u, struct ply_node *node, struct ply_fd **out);
+/* The upper's, for reading and writing; the node has been brought up. */
+int ply_data_open_upper(struct ply_union *u, struct ply_node *node, struct ply_fd **out);
+/* The lower's, for reading; the node has not been brought up, or its copy-up is under way. */
+int ply_data_open_lower(struct ply_union *u, struct ply_node *node, struct ply_fd **out);
+
+/* Drops set-id bits and security.capability of an upper file, as writing to it does. node->lock is held. */
+int ply_kill_priv(struct ply_union *u, struct ply_node *node);
+
+#endif

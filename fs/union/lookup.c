@@ -1,0 +1,433 @@
+/*
+ * Lookup. The layers are asked without a lock; the answer counts only if the directory's version has not
+ * moved meanwhile, else it is found again. The node is attached under the directory's lock.
+ */
+#include "union/lookup.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/sys.h"
+#include "layer/marks.h"
+#include "union/origin.h"
+#include "union/place.h"
+
+#define PROBES_MAX 4	  /* lookups in a merged directory before it is listed */
+#define LAYERS_TO_PROBE 8 /* with more layers it is listed at once */
+
+/* Which layers to ask: all, or those that a listing names. */
+struct hint {
+	int known;
+	int upper;
+	uint64_t mask;
+};
+
+/* What was found: a file in one layer, or a directory in several. */
+struct found {
+	struct statx stx;
+	unsigned layer;	     /* topmost that has it */
+	int in_upper;	     /* a directory or a file in the upper */
+	struct ply_dir *dir; /* directories: to be given to the node, or freed */
+};
+
+int ply_name_is_reserved(const char *name)
+{
+	return ply_is_aufs_name(name);
+}
+
+static int is_hole(const struct ply_layer *layer, int fd, const char *name)
+{
+	struct statx stx;
+
+	if (!layer->hole.present || strcmp(name, layer->hole.name) || sys_statx(fd, "", STATX_INO, &stx))
+		return 0;
+	return stx.stx_ino == layer->hole.dir_ino;
+}
+
+/* What one layer says of a name. */
+enum says {
+	SAYS_NOTHING,
+	SAYS_THERE,
+	SAYS_WHITEOUT,
+	SAYS_THERE_ALONE, /* there, and a .wh. mark hides what is below */
+};
+
+/* index: of dir->lowers, -1 the upper. more: layers below may have the name. -errno on trouble. */
+static int ask_layer(struct ply_union *u, struct ply_node *dir, int index, int more, int fd, const char *name,
+		     struct statx *stx)
+{
+	unsigned l = index < 0 ? PLY_UPPER : dir->dir->lowers[index].layer;
+	struct ply_layer *layer = &u->layers[l];
+	int err = sys_statx(fd, name, STATX_BASIC_STATS | STATX_BTIME, stx);
+
+	if (err == -ENOENT)
+		return more && ply_mark_aufs(fd, name) ? SAYS_WHITEOUT : SAYS_NOTHING;
+	if (err)
+		return err;
+	if (is_hole(layer, fd, name))
+		return SAYS_NOTHING;
+	if (ply_is_whiteout(stx))
+		return SAYS_WHITEOUT;
+	if (S_ISREG(stx->stx_mode) && !stx->stx_size && ply_dir_announces(u, dir, index, fd) &&
+	    ply_mark_xwhiteout(layer, fd, name) == 1)
+		return SAYS_WHITEOUT;
+	if (S_ISDIR(stx->stx_mode) && more && ply_mark_aufs(fd, name))
+		return SAYS_THERE_ALONE;
+	return SAYS_THERE;
+}
+
+static int wants(const struct hint *hint, int index)
+{
+	if (!hint->known)
+		return 1;
+	if (index < 0)
+		return hint->upper;
+	return (hint->mask >> (index < PLY_MASK_REST ? index : PLY_MASK_REST)) & 1;
+}
+
+static int layer_index(const struct ply_dir *d, int index)
+{
+	return index < 0 ? PLY_UPPER : d->lowers[index].layer;
+}
+
+/* Adds a layer to a found directory. */
+static int add_dir_layer(struct found *f, unsigned layer, unsigned room)
+{
+	if (!f->dir) {
+		f->dir = calloc(1, sizeof(*f->dir) + room * sizeof(f->dir->lowers[0]));
+		if (!f->dir)
+			return -ENOMEM;
+	}
+	if (layer == PLY_UPPER) {
+		atomic_init(&f->dir->in_upper, 1);
+		f->in_upper = 1;
+	} else {
+		f->dir->lowers[f->dir->nlowers++].layer = (uint16_t)layer;
+	}
+	return 0;
+}
+
+/* A walk over the layers for one name. */
+struct walk {
+	struct ply_node *dir;
+	const char *name;
+	struct found *f;
+	int nfound;
+	int last; /* index of the layer that had it last */
+};
+
+/* A directory was found in an upper layer and now below: is the one above opaque? */
+static int last_is_opaque(struct ply_union *u, const struct walk *w)
+{
+	unsigned layer = (unsigned)layer_index(w->dir->dir, w->last);
+	struct ply_fd *fd;
+	int mark, err = ply_dir_open(u, w->dir, layer, &fd);
+
+	if (err)
+		return err;
+	mark = ply_mark_opaque(&u->layers[layer], fd->fd, w->name);
+	ply_fd_put(u->fds, fd);
+	return mark < 0 ? mark : mark == PLY_OPAQUE_ALL;
+}
+
+/* Takes in what a layer says; 1 when no further layer counts. */
+static int take(struct ply_union *u, struct walk *w, int index, int says, const struct statx *stx)
+{
+	unsigned layer = (unsigned)layer_index(w->dir->dir, index);
+	struct found *f = w->f;
+	int err;
+
+	if (says == SAYS_NOTHING)
+		return 0;
+	if (says == SAYS_WHITEOUT)
+		return 1;
+	if (w->nfound) {
+		err = S_ISDIR(stx->stx_mode) ? last_is_opaque(u, w) : 1;
+		if (err)
+			return err;
+	} else {
+		f->stx = *stx;
+		f->layer = layer;
+		f->in_upper = layer == PLY_UPPER;
+	}
+	w->nfound++;
+	w->last = index;
+	if (!S_ISDIR(stx->stx_mode))
+		return 1;
+	err = add_dir_layer(f, layer, (unsigned)(w->dir->dir->nlowers - (index < 0 ? 0 : index)));
+	return err ? err : says == SAYS_THERE_ALONE;
+}
+
+static int resolve(struct ply_union *u, struct ply_node *dir, const char *name, const struct hint *hint,
+		   struct found *f)
+{
+	struct ply_dir *d = dir->dir;
+	struct walk w = { .dir = dir, .name = name, .f = f };
+	int stop = 0;
+
+	*f = (struct found){ 0 };
+	for (int i = atomic_load(&d->in_upper) ? -1 : 0; i < d->nlowers && !stop; i++) {
+		struct statx stx;
+		struct ply_fd *fd;
+
+		if (!wants(hint, i))
+			continue;
+		stop = ply_dir_open(u, dir, (unsigned)layer_index(d, i), &fd);
+		if (stop)
+			break;
+		stop = ask_layer(u, dir, i, i + 1 < d->nlowers, fd->fd, name, &stx);
+		ply_fd_put(u->fds, fd);
+		if (stop >= 0)
+			stop = take(u, &w, i, stop, &stx);
+	}
+	if (stop >= 0 && w.nfound)
+		return 0;
+	free(f->dir);
+	f->dir = NULL;
+	return stop < 0 ? stop : -ENOENT;
+}
+
+/*
+ * What is known beforehand. dir->lock is held. A directory of one layer is simply asked; a merged one is
+ * listed when it was asked a few times. -ENOENT when a listing says that there is no such name.
+ */
+static int get_hint(struct ply_union *u, struct ply_node *dir, const char *name, struct hint *hint)
+{
+	struct ply_dir *d = dir->dir;
+	struct ply_listing *l = d->listing;
+	int layers = d->nlowers + atomic_load(&d->in_upper);
+	struct ply_item *item;
+
+	*hint = (struct hint){ 0 };
+	if (!l && layers > 1 && (++d->probes > PROBES_MAX || layers > LAYERS_TO_PROBE)) {
+		/* Without the right or the memory to list it, it is asked all the same. */
+		if (ply_listing_get(u, dir, &l))
+			l = NULL;
+	}
+	if (!l)
+		return 0;
+	item = ply_listing_find(l, name);
+	if (!item || !(item->flags & PLY_ITEM_VISIBLE))
+		return -ENOENT;
+	hint->known = 1;
+	hint->upper = (item->flags & PLY_ITEM_UPPER) != 0;
+	hint->mask = item->mask;
+	return 0;
+}
+
+void ply_attr_fix(struct ply_union *u, struct ply_node *node, struct statx *attr)
+{
+	attr->stx_ino = node->ino;
+	if (ply_node_is_dir(node)) {
+		/* The number of subdirectories of a merged one is not known; 1 says so, as everywhere. */
+		if (node->dir->nlowers + atomic_load(&node->dir->in_upper) > 1)
+			attr->stx_nlink = 1;
+		if (!ply_node_has_name(u, node))
+			attr->stx_nlink = 0;
+		return;
+	}
+	if (!ply_node_has_name(u, node))
+		attr->stx_nlink = 0;
+	else
+		attr->stx_nlink = (uint32_t)((int)attr->stx_nlink + node->extra_links);
+}
+
+/* Fills a new node from what was found. */
+static void describe(struct ply_union *u, struct ply_node *dir, const char *name, struct found *f,
+		     struct ply_node *node)
+{
+	if (f->dir) {
+		node->layer = f->dir->nlowers ? f->dir->lowers[0].layer : PLY_UPPER;
+		node->ino = ply_origin_dir_ino(u, dir, name, f->dir, &f->stx);
+		return;
+	}
+	node->layer = (uint16_t)f->layer;
+	atomic_init(&node->state, f->in_upper ? PLY_STATE_UPPER : PLY_STATE_LOWER);
+	ply_origin_set_ino(u, dir, name, node, &f->stx);
+	if (f->stx.stx_nlink > 1)
+		ply_inode_add(u, node, f->layer, &f->stx);
+}
+
+/* The node of what was found: new, or of another name of the same file. dir->lock is held. */
+static int attach(struct ply_union *u, struct ply_node *dir, const char *name, struct found *f,
+		  struct ply_node **out)
+{
+	struct ply_node *node = NULL;
+	struct ply_name *record;
+	int err;
+
+	if (!f->dir && f->stx.stx_nlink > 1)
+		node = ply_inode_find(u, f->layer, &f->stx);
+	if (!node) {
+		node = ply_node_new(u, f->stx.stx_mode, f->dir);
+		if (!node) {
+			free(f->dir);
+			return -ENOMEM;
+		}
+		describe(u, dir, name, f, node);
+	}
+	err = ply_name_add(u, node, dir, name, PLY_NAME_LAST, &record);
+	if (err) {
+		ply_node_unref(u, node);
+		return err;
+	}
+	record->in_upper = (uint8_t)f->in_upper;
+	*out = node;
+	return 0;
+}
+
+/* The attributes of a node that is already known. */
+static int known_attr(struct ply_union *u, struct ply_node *node, struct statx *attr)
+{
+	return attr ? ply_getattr(u, node, attr) : 0;
+}
+
+/* The attributes as they were found, unless another name's inode is the node's by now. */
+static int found_attr(struct ply_union *u, struct ply_node *node, const struct found *f, struct statx *attr)
+{
+	if (!attr)
+		return 0;
+	pthread_mutex_lock(&node->lock);
+	if (ply_node_in_upper(node) == f->in_upper) {
+		*attr = f->stx;
+		ply_attr_fix(u, node, attr);
+		pthread_mutex_unlock(&node->lock);
+		return 0;
+	}
+	pthread_mutex_unlock(&node->lock);
+	return ply_getattr(u, node, attr);
+}
+
+/* One try: -EAGAIN when the directory changed meanwhile. locked: dir->lock is held all the time. */
+static int find_once(struct ply_union *u, struct ply_node *dir, const char *name, int locked,
+		     struct ply_node **out, struct statx *attr)
+{
+	struct found f;
+	struct hint hint;
+	uint64_t version;
+	int err;
+
+	if (!locked)
+		pthread_mutex_lock(&dir->lock);
+	version = dir->dir->version;
+	err = get_hint(u, dir, name, &hint);
+	if (!locked)
+		pthread_mutex_unlock(&dir->lock);
+	if (!err)
+		err = resolve(u, dir, name, &hint, &f);
+	if (!locked)
+		pthread_mutex_lock(&dir->lock);
+	if (!locked && version != dir->dir->version) {
+		if (!err)
+			free(f.dir);
+		err = -EAGAIN;
+	}
+	if (!err) {
+		/* Another lookup may have been faster. */
+		*out = ply_tree_find(u, dir, name);
+		if (*out)
+			free(f.dir);
+		else
+			err = attach(u, dir, name, &f, out);
+	}
+	if (!locked)
+		pthread_mutex_unlock(&dir->lock);
+	return err ? err : found_attr(u, *out, &f, attr);
+}
+
+int ply_find(struct ply_union *u, struct ply_node *dir, const char *name, struct ply_node **out,
+	     struct statx *attr)
+{
+	int err = -EAGAIN;
+
+	if (!ply_node_is_dir(dir))
+		return -ENOTDIR;
+	if (strlen(name) > PLY_NAME_MAX)
+		return -ENAMETOOLONG;
+	if (ply_name_is_reserved(name))
+		return -ENOENT;
+	*out = ply_tree_find(u, dir, name);
+	if (*out) {
+		err = known_attr(u, *out, attr);
+		if (err)
+			ply_node_unref(u, *out);
+		return err;
+	}
+	for (int tries = 0; err == -EAGAIN && tries < 3; tries++)
+		err = find_once(u, dir, name, 0, out, attr);
+	if (err != -EAGAIN)
+		return err;
+	pthread_mutex_lock(&dir->lock);
+	err = find_once(u, dir, name, 1, out, attr);
+	pthread_mutex_unlock(&dir->lock);
+	return err;
+}
+
+int ply_lookup(struct ply_union *u, struct ply_node *dir, const char *name, struct ply_entry *out)
+{
+	int err = ply_find(u, dir, name, &out->node, &out->attr);
+
+	if (!err)
+		ply_entry_give(u, out);
+	return err;
+}
+
+int ply_attach_new(struct ply_union *u, struct ply_node *dir, const char *name, const struct statx *stx,
+		   struct ply_node **out)
+{
+	struct found f = { .stx = *stx, .layer = PLY_UPPER, .in_upper = 1 };
+
+	if (S_ISDIR(stx->stx_mode)) {
+		int err = add_dir_layer(&f, PLY_UPPER, 0);
+
+		if (err)
+			return err;
+	}
+	return attach(u, dir, name, &f, out);
+}
+
+int ply_name_shows(struct ply_union *u, struct ply_node *dir, const char *name)
+{
+	struct ply_node *node = ply_tree_find(u, dir, name);
+	struct hint hint;
+	struct found f;
+	int err;
+
+	if (node) {
+		ply_node_unref(u, node);
+		return 1;
+	}
+	err = get_hint(u, dir, name, &hint);
+	if (!err)
+		err = resolve(u, dir, name, &hint, &f);
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	free(f.dir);
+	return 1;
+}
+
+int ply_lower_shows(struct ply_union *u, struct ply_node *dir, const char *name)
+{
+	struct ply_dir *d = dir->dir;
+
+	if (d->listing) {
+		struct ply_item *item = ply_listing_find(d->listing, name);
+
+		return item && (item->flags & PLY_ITEM_LOWER);
+	}
+	for (int i = 0; i < d->nlowers; i++) {
+		struct statx stx;
+		struct ply_fd *fd;
+		int says, err = ply_dir_open(u, dir, d->lowers[i].layer, &fd);
+
+		if (err)
+			return err;
+		says = ask_layer(u, dir, i, i + 1 < d->nlowers, fd->fd, name, &stx);
+		ply_fd_put(u->fds, fd);
+		if (says != SAYS_NOTHING)
+			return says < 0 ? says : says != SAYS_WHITEOUT;
+	}
+	return 0;
+}

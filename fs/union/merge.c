@@ -1,0 +1,222 @@
+/*
+ * Merged listings: the directory is read once in every layer that has it, topmost first, and each layer is
+ * laid under what stands above it. Whiteouts of all forms are taken for what they are on the way.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/sys.h"
+#include "layer/marks.h"
+#include "union/listing.h"
+#include "union/lookup.h"
+#include "union/place.h"
+
+struct reading {
+	struct ply_layer *layer;
+	struct ply_listing *l;
+	int fd;
+	unsigned flags; /* of what is found */
+	int announces;
+	int in_hole; /* this directory holds the mountpoint */
+};
+
+/* AUFS marks are collected beside the names and applied at the end: order must not matter. */
+static int add_aufs(struct reading *r, const char *name)
+{
+	if (!strncmp(name, PLY_AUFS_META, sizeof(PLY_AUFS_META) - 1))
+		return 0;
+	return ply_listing_append(r->l, name + PLY_AUFS_PREFIX_LEN, DT_UNKNOWN, PLY_ITEM_WHITEOUT, 0);
+}
+
+static int needs_stat(const struct reading *r, unsigned char type)
+{
+	return type == DT_CHR || type == DT_UNKNOWN || (type == DT_REG && r->announces);
+}
+
+static int add_entry(void *arg, const char *name, unsigned char type, uint64_t ino)
+{
+	struct reading *r = arg;
+	unsigned flags = r->flags;
+	struct statx stx;
+	int err;
+
+	(void)ino;
+	if (ply_is_aufs_name(name))
+		return add_aufs(r, name);
+	if (r->in_hole && !strcmp(name, r->layer->hole.name))
+		return 0;
+	if (needs_stat(r, type)) {
+		err = sys_statx(r->fd, name, STATX_BASIC_STATS, &stx);
+		if (err)
+			return err == -ENOENT ? 0 : err;
+		type = (unsigned char)IFTODT(stx.stx_mode);
+		if (ply_is_whiteout(&stx))
+			flags = PLY_ITEM_WHITEOUT;
+		else if (type == DT_REG && !stx.stx_size && r->announces &&
+			 ply_mark_xwhiteout(r->layer, r->fd, name) == 1)
+			flags = PLY_ITEM_WHITEOUT;
+	}
+	if (flags & PLY_ITEM_WHITEOUT)
+		flags |= PLY_ITEM_CLOSED;
+	else if (type != DT_DIR)
+		flags |= PLY_ITEM_CLOSED;
+	return ply_listing_append(r->l, name, type, flags, 0);
+}
+
+/* Does the directory of this descriptor hold the mountpoint? */
+static int holds_mountpoint(const struct ply_layer *layer, int fd)
+{
+	struct statx stx;
+
+	if (!layer->hole.present || sys_statx(fd, "", STATX_INO, &stx) < 0)
+		return 0;
+	return stx.stx_ino == layer->hole.dir_ino;
+}
+
+int ply_dir_announces(struct ply_union *u, struct ply_node *dir, int index, int fd)
+{
+	_Atomic uint8_t *known = index < 0 ? &dir->dir->upper_announces : &dir->dir->lowers[index].announces;
+	unsigned layer = index < 0 ? PLY_UPPER : dir->dir->lowers[index].layer;
+	unsigned state = atomic_load_explicit(known, memory_order_relaxed);
+
+	if (state == PLY_UNKNOWN) {
+		int mark = ply_mark_opaque(&u->layers[layer], fd, "");
+
+		state = mark == PLY_OPAQUE_ANNOUNCES ? PLY_YES : PLY_NO;
+		atomic_store_explicit(known, (uint8_t)state, memory_order_relaxed);
+	}
+	return state == PLY_YES;
+}
+
+static int read_open_dir(struct ply_union *u, struct ply_node *dir, int index, struct reading *r)
+{
+	int fd = -1, err;
+	mode_t old;
+
+	r->announces = ply_dir_announces(u, dir, index, r->fd);
+	r->in_hole = holds_mountpoint(r->layer, r->fd);
+	err = ply_layer_list(r->fd, add_entry, r);
+	if (err != -EBADF && err != -EACCES)
+		return err;
+	/* Only O_PATH could be had. */
+	fd = sys_open(r->fd, ".", O_RDONLY | O_DIRECTORY, 0);
+	if (fd == -EACCES && r->layer->is_upper && !ply_layer_unlock_dir(r->fd, &old)) {
+		fd = sys_open(r->fd, ".", O_RDONLY | O_DIRECTORY, 0);
+		ply_layer_lock_dir(r->fd, old);
+	}
+	if (fd < 0)
+		return fd;
+	err = ply_layer_list(fd, add_entry, r);
+	sys_close(fd);
+	return err;
+}
+
+/* One layer's own listing, sorted: index as of ply_dir_announces. */
+static int read_layer(struct ply_union *u, struct ply_node *dir, int index, struct ply_listing **out)
+{
+	unsigned layer = index < 0 ? PLY_UPPER : dir->dir->lowers[index].layer;
+	struct reading r = {
+		.layer = &u->layers[layer],
+		.l = ply_listing_new(),
+		.flags = PLY_ITEM_VISIBLE | (index < 0 ? PLY_ITEM_UPPER : PLY_ITEM_LOWER),
+	};
+	struct ply_fd *fd;
+	int err;
+
+	if (!r.l)
+		return -ENOMEM;
+	err = ply_dir_open(u, dir, layer, &fd);
+	if (!err) {
+		r.fd = fd->fd;
+		err = read_open_dir(u, dir, index, &r);
+		ply_fd_put(u->fds, fd);
+	}
+	if (!err) {
+		ply_listing_sort(r.l);
+		ply_listing_join_marks(r.l);
+		*out = r.l;
+		return 0;
+	}
+	ply_listing_free(r.l);
+	return err;
+}
+
+/* Lays all lowers under top, which is the upper's listing or the first lower's. */
+static int lay_lowers(struct ply_union *u, struct ply_node *dir, unsigned first, struct ply_listing *top)
+{
+	for (unsigned i = first; i < dir->dir->nlowers; i++) {
+		struct ply_listing *below = NULL;
+		int err = read_layer(u, dir, (int)i, &below);
+
+		if (!err)
+			err = ply_listing_lay(top, below, i);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int build(struct ply_union *u, struct ply_node *dir, struct ply_listing **out)
+{
+	struct ply_listing *top = ply_listing_new();
+	int err = top ? 0 : -ENOMEM;
+
+	if (!err && atomic_load(&dir->dir->in_upper)) {
+		ply_listing_free(top);
+		top = NULL;
+		err = read_layer(u, dir, -1, &top);
+	}
+	if (!err)
+		err = lay_lowers(u, dir, 0, top);
+	if (err) {
+		ply_listing_free(top);
+		return err;
+	}
+	ply_listing_finish(top);
+	*out = top;
+	return 0;
+}
+
+int ply_listing_get(struct ply_union *u, struct ply_node *dir, struct ply_listing **out)
+{
+	struct ply_listing *l = dir->dir->listing;
+	int err;
+
+	if (l) {
+		*out = l;
+		return 0;
+	}
+	err = build(u, dir, &l);
+	if (err)
+		return err;
+	ply_listing_install(u, dir->dir, l);
+	*out = l;
+	return 0;
+}
+
+int ply_dir_is_empty(struct ply_union *u, struct ply_node *dir)
+{
+	struct ply_listing *l;
+	int err = ply_listing_get(u, dir, &l);
+
+	return err ? err : ply_listing_is_empty(l);
+}
+
+void ply_dir_shows(struct ply_union *u, struct ply_node *dir, const char *name, mode_t mode)
+{
+	struct ply_dir *d = dir->dir;
+
+	d->version++;
+	if (d->listing && ply_listing_show(d->listing, name, IFTODT(mode)))
+		ply_listing_drop(u, d);
+}
+
+void ply_dir_hides(struct ply_union *u, struct ply_node *dir, const char *name)
+{
+	struct ply_dir *d = dir->dir;
+
+	d->version++;
+	if (d->listing && ply_listing_hide(d->listing, name))
+		ply_listing_drop(u, d);
+}

@@ -1,0 +1,224 @@
+/*
+ * Nodes: the inodes of the union, their names, and the tables that find them.
+ *
+ * Locks, as nesting; a thread may take what stands further in, never further out:
+ *
+ *   rename_lock                  renames that move between directories, one at a time
+ *     node->lock of directories  the ancestor first, unrelated ones by address
+ *       node->lock of a file     several by address
+ *         union->tree            tables, names, reference counts: memory only
+ *         listing cache, fdcache, copy condition: leaves
+ *
+ * No lock but node->lock is held across a system call, and node->lock not while file data is copied.
+ * A directory's lock covers its entries on disk and its fields in ply_dir; a file's lock covers which name
+ * and layer it is reached by (so a name stays what it was while a system call uses it), held, and state.
+ */
+#ifndef PLY_UNION_NODE_H
+#define PLY_UNION_NODE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "base/fdcache.h"
+#include "base/table.h"
+#include "layer/layer.h"
+#include "layer/upper.h"
+#include "union/union.h"
+
+#define PLY_UPPER 0 /* index of the upper in union->layers; lowers are 1 and up, topmost first */
+
+/* A name in the union. The record of a removed name stays as the way to what a lower layer has there. */
+struct ply_name {
+	struct ply_link link;	 /* in union->names unless dead; tree */
+	struct ply_node *parent; /* a reference; tree */
+	struct ply_node *node;
+	struct ply_name *next; /* other names of the node; tree */
+	uint8_t len;
+	uint8_t dead;	/* removed from the union; tree */
+	uint8_t in_upper; /* the upper has this node by this name; node->lock */
+	char text[];
+};
+
+/* Where a file's inode is; the arrows are in copyup.c. */
+enum ply_state {
+	PLY_STATE_LOWER,
+	PLY_STATE_UPPER,
+};
+
+/* 96 bytes; with its name a file costs about 170. */
+struct ply_node {
+	pthread_mutex_t lock;
+	uint32_t slot;
+	uint32_t generation; /* 0: the slot is free */
+	uint32_t refs;	     /* names below it, and who works on it without a lookup; tree */
+	uint16_t layer;	     /* of the lower file, or of a directory's topmost; PLY_UPPER: none below */
+	uint16_t type;	     /* S_IFMT bits */
+	_Atomic uint8_t state; /* enum ply_state, changed under lock */
+	uint8_t hashed;	       /* in union->inodes; tree */
+	uint8_t has_origin;    /* upper: its number is that of a lower file; lock */
+	uint8_t copying;       /* a thread brings it up, others wait; copy_lock */
+	int32_t extra_links;   /* st_nlink of the union less that of the inode; lock */
+	uint64_t lookups;      /* tree */
+	uint64_t ino;	       /* as the union shows it */
+	struct ply_name *names; /* the first is the one it is reached by; tree and lock */
+	union {
+		struct ply_dir *dir;   /* directories */
+		struct ply_inode *inode; /* files with more than one link, else NULL */
+	};
+	struct ply_fd *held; /* unlinked: what keeps the upper inode; lock */
+};
+
+/* What a directory is in one lower layer. */
+struct ply_dir_layer {
+	uint16_t layer;
+	_Atomic uint8_t announces; /* enum ply_known: has xattr whiteouts */
+};
+
+struct ply_listing;
+
+enum ply_known {
+	PLY_UNKNOWN,
+	PLY_NO,
+	PLY_YES,
+};
+
+struct ply_dir {
+	struct ply_node *node;
+	_Atomic uint8_t in_upper;   /* changed under lock, never back */
+	_Atomic uint8_t upper_announces;
+	uint8_t default_acl;	    /* enum ply_known: the upper directory has one */
+	uint8_t impure;		    /* enum ply_known */
+	uint16_t probes;	    /* lookups answered without a listing */
+	uint16_t nlowers;
+	uint64_t version; /* counts changes of entries: a lookup that saw it move starts again */
+	struct ply_listing *listing; /* or NULL */
+	struct ply_dir *newer, *older; /* listing cache */
+	size_t listing_bytes;	       /* as the listing cache counted it */
+	struct ply_dir_layer lowers[]; /* topmost first, never changes */
+};
+
+/* A file with several links is found by its inode, so that all names lead to one node. */
+struct ply_inode {
+	struct ply_link link;
+	struct ply_node *node;
+	uint64_t ino;
+	dev_t dev;
+	uint16_t layer;
+};
+
+#define PLY_CHUNK 1024
+#define PLY_CHUNKS 65536
+
+struct ply_chunk {
+	uint32_t used;
+	struct ply_node nodes[PLY_CHUNK];
+};
+
+struct ply_union {
+	struct ply_layer *layers; /* [PLY_UPPER] has root -1 without an upper */
+	unsigned nlayers;
+	struct ply_upper upper; /* work is -1 without an upper */
+	int sync;
+	uid_t uid; /* this process's, which file systems give to what it makes */
+	gid_t gid;
+	void (*before_long)(void *arg);
+	void *before_long_arg;
+
+	pthread_mutex_t rename_lock;
+	pthread_mutex_t tree;
+	pthread_mutex_t copy_lock; /* with copy_done: waiting for node->copying to go */
+	pthread_cond_t copy_done;
+
+	struct ply_chunk *_Atomic *chunks; /* slots; entries set under tree */
+	unsigned nchunks;
+	uint32_t *free_slots; /* tree */
+	size_t nfree, free_size;
+	uint32_t generation;
+	struct ply_table names;	 /* by parent and name */
+	struct ply_table inodes; /* by layer, device and number */
+	uint64_t name_bytes, nodes; /* tree */
+	_Atomic uint64_t moves_begun, moves_done; /* renames of directories: a path opened meanwhile is opened again */
+
+	pthread_mutex_t listing_lock;
+	struct ply_dir *newest, *oldest;
+	size_t listing_bytes, listing_budget, listings;
+
+	struct ply_fdcache *fds;
+	size_t held_budget;
+	_Atomic size_t nheld;
+
+	dev_t fs_dev[128]; /* file systems by number; tree */
+	unsigned nfs;
+	struct ply_node *root;
+	struct ply_node *work_node; /* parent of the names that unlinked files get in the work directory */
+	_Atomic uint64_t copyups, copyup_bytes;
+};
+
+/* Makes the tables and the root node, of all lowers and the upper if there is one. */
+int ply_tree_init(struct ply_union *u, int has_upper);
+void ply_tree_free(struct ply_union *u);
+
+static inline uint64_t ply_node_id(const struct ply_node *node)
+{
+	return (uint64_t)node->generation << 32 | node->slot;
+}
+
+static inline int ply_node_is_dir(const struct ply_node *node)
+{
+	return S_ISDIR(node->type);
+}
+
+static inline int ply_node_in_upper(const struct ply_node *node)
+{
+	if (ply_node_is_dir(node))
+		return atomic_load_explicit(&node->dir->in_upper, memory_order_acquire);
+	return atomic_load_explicit(&node->state, memory_order_acquire) != PLY_STATE_LOWER;
+}
+
+uint64_t ply_name_hash(const char *name, size_t len);
+
+/* The node of a name in memory with one more reference, or NULL. */
+struct ply_node *ply_tree_find(struct ply_union *u, struct ply_node *dir, const char *name);
+/* A node without a name, with one reference; NULL without memory. dir: fields for a directory, taken over. */
+struct ply_node *ply_node_new(struct ply_union *u, mode_t type, struct ply_dir *dir);
+void ply_node_ref(struct ply_union *u, struct ply_node *node);
+void ply_node_unref(struct ply_union *u, struct ply_node *node);
+/* Turns the reference of entry->node into a lookup, and sets the entry's id. */
+void ply_entry_give(struct ply_union *u, struct ply_entry *entry);
+
+/* Gives node a name, the first of its names when first is set. -ENOMEM. */
+enum ply_name_place {
+	PLY_NAME_FIRST,
+	PLY_NAME_LAST,
+};
+int ply_name_add(struct ply_union *u, struct ply_node *node, struct ply_node *dir, const char *name,
+		 enum ply_name_place place, struct ply_name **out);
+/* The live record of a name of node, or NULL. */
+struct ply_name *ply_name_of(struct ply_union *u, struct ply_node *node, struct ply_node *dir,
+			     const char *name);
+/* Takes the name out of the union. The record stays with its node when it is the only one left. */
+void ply_name_kill(struct ply_union *u, struct ply_name *name);
+/* Moving a name in two steps, of which the second cannot fail: a record, NULL without memory, ... */
+struct ply_name *ply_name_alloc(struct ply_node *node, struct ply_node *dir, const char *text);
+/* (one that was not needed is freed, NULL is allowed) */
+void ply_name_free(struct ply_name *name);
+/* ... and its taking the old one's place. */
+void ply_name_replace(struct ply_union *u, struct ply_name *old, struct ply_name *name);
+/*
+ * An unlinked file goes on under a name in the work directory: that name (of ply_name_alloc with
+ * parent work_node) takes the place of its last one, and the file is removed with the node.
+ */
+void ply_name_park(struct ply_union *u, struct ply_name *old, struct ply_name *name);
+/* Is the node reached by a name at all? Unlinked nodes are not. */
+int ply_node_has_name(struct ply_union *u, struct ply_node *node);
+
+/* Hard links: the node of an inode with one more reference, or NULL. */
+struct ply_node *ply_inode_find(struct ply_union *u, unsigned layer, const struct statx *stx);
+/* Makes node the one that is found; no error: without memory it is not found. */
+void ply_inode_add(struct ply_union *u, struct ply_node *node, unsigned layer, const struct statx *stx);
+
+/* The union's number for an inode of a layer's file system. */
+uint64_t ply_ino_map(struct ply_union *u, const struct statx *stx);
+
+#endif

@@ -1,0 +1,140 @@
+/* Origin marks. They are read only in directories that say they hold some (impure), as the kernel does. */
+#include "union/origin.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/sys.h"
+#include "union/place.h"
+
+static int is_impure(struct ply_union *u, struct ply_node *dir, int fd)
+{
+	struct ply_dir *d = dir->dir;
+	uint8_t known = __atomic_load_n(&d->impure, __ATOMIC_RELAXED);
+
+	if (known == PLY_UNKNOWN) {
+		known = ply_mark_impure(&u->layers[PLY_UPPER], fd) ? PLY_YES : PLY_NO;
+		__atomic_store_n(&d->impure, known, __ATOMIC_RELAXED);
+	}
+	return known == PLY_YES;
+}
+
+static int same_handle(const struct ply_fh *a, const struct ply_fh *b)
+{
+	return a->len == b->len && a->type == b->type && !memcmp(a->fid, b->fid, a->len - PLY_FH_HEADER);
+}
+
+/* The origin is mostly what a lower layer has by the same name. */
+static int ino_beside(struct ply_union *u, struct ply_node *dir, const char *name, const struct ply_fh *origin,
+		      uint64_t *ino)
+{
+	for (unsigned i = 0; i < dir->dir->nlowers; i++) {
+		unsigned layer = dir->dir->lowers[i].layer;
+		struct ply_fd *fd;
+		struct ply_fh fh;
+		struct statx stx;
+		int err = ply_dir_open(u, dir, layer, &fd);
+
+		if (err)
+			return err;
+		err = ply_mark_encode(&u->layers[layer], fd->fd, name, &fh);
+		if (err > 0 && same_handle(&fh, origin))
+			err = sys_statx(fd->fd, name, STATX_INO, &stx);
+		else
+			err = -ENOENT;
+		ply_fd_put(u->fds, fd);
+		if (!err) {
+			*ino = ply_ino_map(u, &stx);
+			return 0;
+		}
+	}
+	return -ENOENT;
+}
+
+/* A file that was moved since: by its handle, on each file system of the stack. Needs privilege. */
+static int ino_by_handle(struct ply_union *u, const struct ply_fh *origin, uint64_t *ino)
+{
+	for (unsigned i = 1; i < u->nlayers; i++) {
+		struct ply_layer *layer = &u->layers[i];
+		struct ply_fd *fd;
+		struct statx stx;
+		int err;
+
+		if (ply_layer_lacks(layer, PLY_LACKS_OPEN_HANDLE) ||
+		    memcmp(layer->uuid, origin->uuid, sizeof(layer->uuid)))
+			continue;
+		err = ply_dir_open(u, u->root, i, &fd);
+		if (err)
+			return err;
+		err = ply_mark_decode(layer, fd->fd, origin, &stx);
+		ply_fd_put(u->fds, fd);
+		if (!err) {
+			*ino = ply_ino_map(u, &stx);
+			return 0;
+		}
+		if (err == -ESTALE)
+			return err;
+	}
+	return -ENOENT;
+}
+
+void ply_origin_set_ino(struct ply_union *u, struct ply_node *dir, const char *name, struct ply_node *node,
+			const struct statx *stx)
+{
+	struct ply_fh origin;
+	struct ply_fd *fd;
+	int len = 0;
+
+	node->ino = ply_ino_map(u, stx);
+	if (!ply_node_in_upper(node) || ply_dir_open(u, dir, PLY_UPPER, &fd))
+		return;
+	if (is_impure(u, dir, fd->fd))
+		len = ply_mark_origin(&u->layers[PLY_UPPER], fd->fd, name, &origin);
+	ply_fd_put(u->fds, fd);
+	if (len <= 0)
+		return;
+	node->has_origin = 1;
+	if (ino_beside(u, dir, name, &origin, &node->ino))
+		ino_by_handle(u, &origin, &node->ino);
+}
+
+uint64_t ply_origin_dir_ino(struct ply_union *u, struct ply_node *dir, const char *name,
+			    const struct ply_dir *found, const struct statx *stx)
+{
+	struct statx lower;
+	struct ply_fd *fd;
+	int err;
+
+	if (!atomic_load(&found->in_upper) || !found->nlowers)
+		return ply_ino_map(u, stx);
+	if (ply_dir_open(u, dir, found->lowers[0].layer, &fd))
+		return ply_ino_map(u, stx);
+	err = sys_statx(fd->fd, name, STATX_INO, &lower);
+	ply_fd_put(u->fds, fd);
+	return ply_ino_map(u, err ? stx : &lower);
+}
+
+int ply_origin_write(struct ply_union *u, const struct ply_place *lower, int fd, const char *name)
+{
+	struct ply_layer *upper = &u->layers[PLY_UPPER];
+	struct ply_fh fh;
+	int len, err;
+
+	if (ply_layer_lacks(upper, PLY_LACKS_ORIGIN))
+		return 0;
+	len = ply_mark_encode(lower->layer, lower->fd, lower->name, &fh);
+	if (len < 0)
+		return 0;
+	err = ply_upper_set_mark(&u->upper, fd, name, PLY_MARK_ORIGIN, &fh, (size_t)len);
+	if (err == -EOPNOTSUPP || err == -EPERM)
+		ply_layer_set_lack(upper, PLY_LACKS_ORIGIN);
+	return err == 0;
+}
+
+void ply_origin_make_impure(struct ply_union *u, struct ply_node *dir, int fd)
+{
+	if (dir->dir->impure == PLY_YES)
+		return;
+	if (ply_upper_set_mark(&u->upper, fd, "", PLY_MARK_IMPURE, "y", 1) == 0)
+		__atomic_store_n(&dir->dir->impure, PLY_YES, __ATOMIC_RELAXED);
+}

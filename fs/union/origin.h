@@ -1,0 +1,25 @@
+/*
+ * Where an upper file came from: the kernel's origin mark keeps the inode number over a copy-up and a
+ * remount. An upper file without one, or whose origin cannot be found again, shows its own number.
+ */
+#ifndef PLY_UNION_ORIGIN_H
+#define PLY_UNION_ORIGIN_H
+
+#include "union/node.h"
+
+/* Sets the number that the union shows for a file found under name: node->ino and has_origin. */
+void ply_origin_set_ino(struct ply_union *u, struct ply_node *dir, const char *name, struct ply_node *node,
+			const struct statx *stx);
+/* For a directory: the number of the topmost lower one, so that a copy-up changes nothing. */
+uint64_t ply_origin_dir_ino(struct ply_union *u, struct ply_node *dir, const char *name,
+			    const struct ply_dir *found, const struct statx *stx);
+/*
+ * Writes the mark of the lower file at lower on what is built at fd/name. No error where handles
+ * or marks are not to be had. 1 when it was written: the directory it goes to must be made impure.
+ */
+struct ply_place;
+int ply_origin_write(struct ply_union *u, const struct ply_place *lower, int fd, const char *name);
+/* Marks the upper directory of dir as one with such entries. dir->lock is held. */
+void ply_origin_make_impure(struct ply_union *u, struct ply_node *dir, int fd);
+
+#endif

@@ -1,0 +1,420 @@
+/*
+ * rename. Everything that moves is brought up first, so the upper does it in one system call; what must be
+ * true on disk before that (opaque marks of a directory that comes to cover something, an empty target) is
+ * made so before, and what is only tidy (a whiteout where the name was) in the same call where it can be.
+ */
+#include <errno.h>
+#include <linux/fs.h>
+#include <string.h>
+
+#include "base/sys.h"
+#include "union/copyup.h"
+#include "union/lookup.h"
+#include "union/origin.h"
+#include "union/remove.h"
+
+/* One end: a name in a directory, and what has it. */
+struct end {
+	struct ply_node *dir;
+	const char *name;
+	struct ply_node *node; /* a reference; NULL: nothing has the target's name */
+	struct ply_name *record;
+	struct ply_fd *fd; /* the upper directory */
+	int covers;	   /* a lower layer shows the name */
+};
+
+struct renaming {
+	struct ply_union *u;
+	struct end from, to;
+	unsigned flags;
+	int moves_dir;
+	struct ply_name *new_from, *new_to; /* records for after the move */
+	struct ply_work_name litter;
+	int has_litter;
+};
+
+static int is_below(struct ply_union *u, const struct ply_node *node, const struct ply_node *above)
+{
+	int below = 0;
+
+	pthread_mutex_lock(&u->tree);
+	while (node != u->root && node->names && !below) {
+		node = node->names->parent;
+		below = node == above;
+	}
+	pthread_mutex_unlock(&u->tree);
+	return below;
+}
+
+static int is_merged(const struct ply_node *node)
+{
+	return ply_node_is_dir(node) && node->dir->nlowers > 0;
+}
+
+/* What can be said of a rename before anything is locked. */
+static int check(const struct renaming *r)
+{
+	const struct ply_node *from = r->from.node, *to = r->to.node;
+	int exchange = (r->flags & RENAME_EXCHANGE) != 0;
+
+	if (to && (r->flags & RENAME_NOREPLACE))
+		return -EEXIST;
+	if (!to && exchange)
+		return -ENOENT;
+	if (from == r->to.dir || (ply_node_is_dir(from) && is_below(r->u, r->to.dir, from)))
+		return -EINVAL;
+	if (to && (to == r->from.dir || (ply_node_is_dir(to) && is_below(r->u, r->from.dir, to))))
+		return exchange ? -EINVAL : -ENOTEMPTY;
+	if (to && !exchange && ply_node_is_dir(from) != ply_node_is_dir(to))
+		return ply_node_is_dir(to) ? -EISDIR : -ENOTDIR;
+	if (is_merged(from) || (exchange && is_merged(to)))
+		return -EXDEV;
+	return 0;
+}
+
+static int bring_up(const struct renaming *r)
+{
+	int err = ply_copyup(r->u, r->from.dir, PLY_WHOLE_FILE);
+
+	if (!err)
+		err = ply_copyup(r->u, r->to.dir, PLY_WHOLE_FILE);
+	if (!err)
+		err = ply_copyup(r->u, r->from.node, PLY_WHOLE_FILE);
+	if (!err && (r->flags & RENAME_EXCHANGE))
+		err = ply_copyup(r->u, r->to.node, PLY_WHOLE_FILE);
+	return err;
+}
+
+static void lock_two(struct ply_node *first, struct ply_node *second)
+{
+	pthread_mutex_lock(&first->lock);
+	if (second && second != first)
+		pthread_mutex_lock(&second->lock);
+}
+
+static void unlock_two(struct ply_node *first, struct ply_node *second)
+{
+	if (second && second != first)
+		pthread_mutex_unlock(&second->lock);
+	pthread_mutex_unlock(&first->lock);
+}
+
+/* In the order of node.h: rename_lock, directories, what is in them. */
+static void lock_all(struct renaming *r)
+{
+	struct ply_node *a = r->from.dir, *b = r->to.dir, *x = r->from.node, *y = r->to.node;
+
+	if (a != b || r->moves_dir)
+		pthread_mutex_lock(&r->u->rename_lock);
+	if (is_below(r->u, a, b) || (!is_below(r->u, b, a) && b < a))
+		lock_two(b, a);
+	else
+		lock_two(a, b);
+	if (y && y < x)
+		lock_two(y, x);
+	else
+		lock_two(x, y);
+}
+
+static void unlock_all(struct renaming *r)
+{
+	unlock_two(r->from.node, r->to.node);
+	unlock_two(r->from.dir, r->to.dir);
+	if (r->from.dir != r->to.dir || r->moves_dir)
+		pthread_mutex_unlock(&r->u->rename_lock);
+}
+
+/* Under the locks: are both names still what was found? */
+static int revalidate(struct renaming *r)
+{
+	struct ply_node *node;
+
+	r->from.record = ply_name_of(r->u, r->from.node, r->from.dir, r->from.name);
+	if (!r->from.record)
+		return -EAGAIN;
+	if (r->to.node) {
+		r->to.record = ply_name_of(r->u, r->to.node, r->to.dir, r->to.name);
+		return r->to.record ? 0 : -EAGAIN;
+	}
+	node = ply_tree_find(r->u, r->to.dir, r->to.name);
+	if (node)
+		ply_node_unref(r->u, node);
+	return node ? -EAGAIN : 0;
+}
+
+static int open_end(struct renaming *r, struct end *e)
+{
+	int err;
+
+	if (!ply_node_has_name(r->u, e->dir))
+		return -ENOENT;
+	err = e->dir->dir->nlowers ? ply_lower_shows(r->u, e->dir, e->name) : 0;
+	if (err < 0)
+		return err;
+	e->covers = err;
+	return ply_dir_open(r->u, e->dir, PLY_UPPER, &e->fd);
+}
+
+/* A directory that comes to stand over something in a lower layer must not merge with it. */
+static int make_opaque(struct renaming *r, const struct end *moving, const struct end *goal)
+{
+	if (!ply_node_is_dir(moving->node) || !goal->covers)
+		return 0;
+	return ply_upper_set_opaque(&r->u->upper, moving->fd->fd, moving->name);
+}
+
+/* A target directory shows nothing, but its upper may hold marks, over which no rename goes. */
+static int empty_target(struct renaming *r)
+{
+	struct ply_node *to = r->to.node;
+	struct ply_fd *fd;
+	int err = ply_dir_is_empty(r->u, to);
+
+	if (err <= 0)
+		return err ? err : -ENOTEMPTY;
+	if (!ply_node_in_upper(to))
+		return 0;
+	if (to->dir->nlowers) {
+		err = ply_upper_set_opaque(&r->u->upper, r->to.fd->fd, r->to.name);
+		if (err)
+			return err;
+	}
+	err = ply_dir_open(r->u, to, PLY_UPPER, &fd);
+	if (err)
+		return err;
+	err = ply_upper_clear_marks(&r->u->upper, fd->fd);
+	ply_fd_put(r->u->fds, fd);
+	return err;
+}
+
+/* The inode that loses its name must go on; without a descriptor it goes on in the work directory. */
+static int keep_target(struct renaming *r)
+{
+	struct ply_node *to = r->to.node;
+	struct ply_work_name *tmp = &r->litter;
+	int err;
+
+	if (!ply_node_in_upper(to) || (!ply_node_is_dir(to) && !r->to.record->in_upper))
+		return 0;
+	if (!ply_node_is_dir(to) && !ply_is_last_upper_name(r->u, to, r->to.record))
+		return 0;
+	ply_hold(r->u, to);
+	if (to->held || ply_node_is_dir(to))
+		return 0;
+	/* One more link: the rename then takes the old name from it. */
+	*tmp = ply_work_new_name(&r->u->upper);
+	err = sys_link(r->to.fd->fd, r->to.name, r->u->upper.work, tmp->text);
+	if (!err)
+		r->has_litter = 1;
+	return err;
+}
+
+/* rename with a whiteout left behind, in one step where the file system can. */
+static int move_with_whiteout(struct renaming *r)
+{
+	struct ply_upper *up = &r->u->upper;
+	int err = -EINVAL;
+
+	if (up->kind == PLY_KIND_CHAR && !ply_layer_lacks(up->layer, PLY_LACKS_RENAME_WHITEOUT)) {
+		err = sys_rename(r->from.fd->fd, r->from.name, r->to.fd->fd, r->to.name, RENAME_WHITEOUT);
+		if (err == -EINVAL || err == -EPERM)
+			ply_layer_set_lack(up->layer, PLY_LACKS_RENAME_WHITEOUT);
+	}
+	if (err != -EINVAL && err != -EPERM)
+		return err;
+	err = sys_rename(r->from.fd->fd, r->from.name, r->to.fd->fd, r->to.name, 0);
+	return err ? err : ply_upper_whiteout(up, r->from.fd->fd, r->from.name);
+}
+
+/* A directory onto a whiteout: they change places, and the whiteout is where one is needed or removed. */
+static int move_over_whiteout(struct renaming *r)
+{
+	int err = sys_rename(r->from.fd->fd, r->from.name, r->to.fd->fd, r->to.name, RENAME_EXCHANGE);
+
+	if (err == -EINVAL) {
+		err = sys_unlink(r->to.fd->fd, r->to.name);
+		return err ? err : -EAGAIN;
+	}
+	if (!err && !r->from.covers)
+		err = sys_unlink(r->from.fd->fd, r->from.name);
+	return err;
+}
+
+static int move_on_disk(struct renaming *r)
+{
+	int err;
+
+	if (r->flags & RENAME_EXCHANGE)
+		return sys_rename(r->from.fd->fd, r->from.name, r->to.fd->fd, r->to.name, RENAME_EXCHANGE);
+	if (r->from.covers)
+		err = move_with_whiteout(r);
+	else
+		err = sys_rename(r->from.fd->fd, r->from.name, r->to.fd->fd, r->to.name, 0);
+	if (err == -ENOTDIR && ply_node_is_dir(r->from.node))
+		err = move_over_whiteout(r);
+	if (!err)
+		ply_upper_clear_aufs(&r->u->upper, r->to.fd->fd, r->to.name);
+	return err;
+}
+
+static int prepare(struct renaming *r)
+{
+	int err = make_opaque(r, &r->from, &r->to);
+
+	if (!err && (r->flags & RENAME_EXCHANGE))
+		err = make_opaque(r, &r->to, &r->from);
+	else if (!err && r->to.node && ply_node_is_dir(r->to.node))
+		err = empty_target(r);
+	if (!err && r->to.node && !(r->flags & RENAME_EXCHANGE))
+		err = keep_target(r);
+	if (err)
+		return err;
+	r->new_from = ply_name_alloc(r->from.node, r->to.dir, r->to.name);
+	if (r->flags & RENAME_EXCHANGE)
+		r->new_to = ply_name_alloc(r->to.node, r->from.dir, r->from.name);
+	return r->new_from && (r->new_to || !(r->flags & RENAME_EXCHANGE)) ? 0 : -ENOMEM;
+}
+
+/* The target has lost its name. */
+static void bury_target(struct renaming *r)
+{
+	struct ply_node *to = r->to.node;
+	struct ply_name *parked = NULL;
+
+	if (!ply_node_is_dir(to) && !r->to.record->in_upper)
+		to->extra_links--;
+	if (r->has_litter)
+		parked = ply_name_alloc(to, r->u->work_node, r->litter.text);
+	if (parked) {
+		ply_name_park(r->u, r->to.record, parked);
+		r->has_litter = 0;
+	} else {
+		ply_name_kill(r->u, r->to.record);
+	}
+	if (ply_node_is_dir(to)) {
+		ply_fdcache_drop(r->u->fds, to, PLY_UPPER);
+		ply_listing_drop(r->u, to->dir);
+		to->dir->version++;
+	}
+}
+
+/* The move in memory: cannot fail. */
+static void move_in_memory(struct renaming *r)
+{
+	struct ply_union *u = r->u;
+	mode_t from_type = r->from.node->type;
+
+	if (r->flags & RENAME_EXCHANGE) {
+		ply_name_replace(u, r->to.record, r->new_to);
+	} else if (r->to.node) {
+		bury_target(r);
+	}
+	ply_name_replace(u, r->from.record, r->new_from);
+	ply_dir_hides(u, r->from.dir, r->from.name);
+	ply_dir_hides(u, r->to.dir, r->to.name);
+	ply_dir_shows(u, r->to.dir, r->to.name, from_type);
+	if (r->flags & RENAME_EXCHANGE)
+		ply_dir_shows(u, r->from.dir, r->from.name, r->to.node->type);
+	r->new_from = r->new_to = NULL;
+}
+
+static int rename_locked(struct renaming *r)
+{
+	int err = revalidate(r);
+
+	if (!err)
+		err = open_end(r, &r->from);
+	if (!err)
+		err = open_end(r, &r->to);
+	if (!err)
+		err = prepare(r);
+	if (!err) {
+		if (r->from.node->has_origin)
+			ply_origin_make_impure(r->u, r->to.dir, r->to.fd->fd);
+		if ((r->flags & RENAME_EXCHANGE) && r->to.node->has_origin)
+			ply_origin_make_impure(r->u, r->from.dir, r->from.fd->fd);
+		if (r->moves_dir)
+			atomic_fetch_add(&r->u->moves_begun, 1);
+		err = move_on_disk(r);
+		if (!err)
+			move_in_memory(r);
+		else if (r->to.node && !(r->flags & RENAME_EXCHANGE))
+			ply_unhold(r->u, r->to.node);
+		if (r->moves_dir)
+			atomic_fetch_add(&r->u->moves_done, 1);
+	}
+	ply_name_free(r->new_from);
+	ply_name_free(r->new_to);
+	r->new_from = r->new_to = NULL;
+	ply_fd_put(r->u->fds, r->from.fd);
+	ply_fd_put(r->u->fds, r->to.fd);
+	r->from.fd = r->to.fd = NULL;
+	return err;
+}
+
+static int rename_found(struct renaming *r)
+{
+	int err;
+
+	if (r->from.node == r->to.node)
+		return r->flags & RENAME_NOREPLACE ? -EEXIST : 0;
+	err = check(r);
+	if (!err)
+		err = bring_up(r);
+	if (err)
+		return err;
+	r->moves_dir = ply_node_is_dir(r->from.node) || (r->to.node && ply_node_is_dir(r->to.node));
+	lock_all(r);
+	err = rename_locked(r);
+	unlock_all(r);
+	if (r->has_litter)
+		ply_work_remove(&r->u->upper, r->litter.text);
+	r->has_litter = 0;
+	return err;
+}
+
+static int rename_once(struct renaming *r)
+{
+	int err = ply_find(r->u, r->from.dir, r->from.name, &r->from.node, NULL);
+
+	if (err)
+		return err;
+	err = ply_find(r->u, r->to.dir, r->to.name, &r->to.node, NULL);
+	if (err == -ENOENT) {
+		r->to.node = NULL;
+		err = 0;
+	}
+	if (!err) {
+		err = rename_found(r);
+		if (r->to.node)
+			ply_node_unref(r->u, r->to.node);
+	}
+	ply_node_unref(r->u, r->from.node);
+	return err;
+}
+
+int ply_rename(struct ply_union *u, struct ply_node *dir, const char *name, struct ply_node *newdir,
+	       const char *newname, unsigned flags)
+{
+	struct renaming r = {
+		.u = u,
+		.from = { .dir = dir, .name = name },
+		.to = { .dir = newdir, .name = newname },
+		.flags = flags,
+	};
+	int err;
+
+	if (ply_union_readonly(u))
+		return -EROFS;
+	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE) ||
+	    flags == (RENAME_NOREPLACE | RENAME_EXCHANGE))
+		return -EINVAL;
+	if (strlen(newname) > PLY_NAME_MAX)
+		return -ENAMETOOLONG;
+	if (ply_name_is_reserved(newname))
+		return -EPERM;
+	do
+		err = rename_once(&r);
+	while (err == -EAGAIN);
+	return err;
+}

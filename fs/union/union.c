@@ -1,0 +1,273 @@
+/*
+ * Opening and closing a union: the layers, the upper's work directory, the tables. Problems are told as
+ * sentences here, where path and purpose are known; everything else speaks in errno.
+ */
+#include "union/union.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/sys.h"
+#include "union/node.h"
+
+#define LISTING_BUDGET (64 * 1024 * 1024)
+#define FD_RESERVE 64 /* for what is opened for a moment */
+#define FD_MAX 4096
+
+int ply_union_readonly(const struct ply_union *u)
+{
+	return u->layers[PLY_UPPER].root < 0;
+}
+
+static int say(struct ply_why *why, int err, const char *what, const char *path)
+{
+	snprintf(why->text, sizeof(why->text), "%s '%s': %s", what, path, strerror(-err));
+	return err;
+}
+
+static int open_lowers(struct ply_union *u, const struct ply_union_config *cfg, struct ply_why *why)
+{
+	for (size_t i = 0; i < cfg->nlowers; i++) {
+		int err = ply_layer_open(&u->layers[i + 1], cfg->lowers[i], PLY_LAYER_LOWER);
+
+		if (err)
+			return say(why, err, "cannot open lower layer", cfg->lowers[i]);
+	}
+	return 0;
+}
+
+/* Is the path below (or the same as) the other, both resolved? */
+static int is_inside(const char *path, const char *other)
+{
+	size_t len = strlen(other);
+
+	return !strncmp(path, other, len) && (path[len] == '/' || path[len] == '\0');
+}
+
+/* upper in work or the reverse would copy itself; upper and work being a lower layer would change it. */
+static int check_upper_paths(const struct ply_union_config *cfg, struct ply_why *why)
+{
+	char upper[PATH_MAX], work[PATH_MAX], lower[PATH_MAX];
+
+	if (!realpath(cfg->upper, upper))
+		return say(why, -errno, "cannot open upper directory", cfg->upper);
+	if (!realpath(cfg->work, work))
+		return say(why, -errno, "cannot open work directory", cfg->work);
+	if (is_inside(upper, work) || is_inside(work, upper)) {
+		snprintf(why->text, sizeof(why->text), "upper '%s' and work '%s' lie within each other",
+			 cfg->upper, cfg->work);
+		return -EINVAL;
+	}
+	for (size_t i = 0; i < cfg->nlowers; i++) {
+		if (!realpath(cfg->lowers[i], lower))
+			return say(why, -errno, "cannot open lower layer", cfg->lowers[i]);
+		if (!strcmp(lower, upper) || !strcmp(lower, work)) {
+			snprintf(why->text, sizeof(why->text), "'%s' cannot be both a lower layer and %s",
+				 cfg->lowers[i], strcmp(lower, work) ? "the upper" : "the work directory");
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+static const char *const space_prefix[] = {
+	[PLY_SPACE_AUTO] = NULL,
+	[PLY_SPACE_TRUSTED] = PLY_SPACE_TRUSTED_PREFIX,
+	[PLY_SPACE_USER] = PLY_SPACE_USER_PREFIX,
+	[PLY_SPACE_NONE] = "",
+};
+
+static const int whiteout_kind[] = {
+	[PLY_WHITEOUT_AUTO] = -1,
+	[PLY_WHITEOUT_CHAR] = PLY_KIND_CHAR,
+	[PLY_WHITEOUT_XATTR] = PLY_KIND_XATTR,
+	[PLY_WHITEOUT_AUFS] = PLY_KIND_AUFS,
+};
+
+static int explain_upper(const struct ply_union_config *cfg, struct ply_why *why, int err, const char *what)
+{
+	if (err == -EBUSY)
+		snprintf(why->text, sizeof(why->text),
+			 "upper '%s' or work '%s' is in use by another mount", cfg->upper, cfg->work);
+	else if (err == -EXDEV)
+		snprintf(why->text, sizeof(why->text),
+			 "work '%s' is not on the same mount of the same file system as upper '%s'", cfg->work,
+			 cfg->upper);
+	else
+		snprintf(why->text, sizeof(why->text), "cannot %s (upper '%s', work '%s'): %s", what,
+			 cfg->upper, cfg->work, strerror(-err));
+	return err;
+}
+
+static int open_upper(struct ply_union *u, const struct ply_union_config *cfg, struct ply_why *why)
+{
+	struct ply_layer *layer = &u->layers[PLY_UPPER];
+	struct ply_upper_config how = {
+		.work_path = cfg->work,
+		.space = space_prefix[cfg->space],
+		.kind = whiteout_kind[cfg->whiteout],
+	};
+	const char *what;
+	int err;
+
+	if (!cfg->work) {
+		snprintf(why->text, sizeof(why->text), "an upper directory needs a work directory");
+		return -EINVAL;
+	}
+	err = check_upper_paths(cfg, why);
+	if (err)
+		return err;
+	err = ply_layer_open(layer, cfg->upper, PLY_LAYER_UPPER);
+	if (err)
+		return say(why, err, "cannot open upper directory", cfg->upper);
+	err = ply_upper_open(&u->upper, layer, &how, &what);
+	return err ? explain_upper(cfg, why, err, what) : 0;
+}
+
+/* Layers that show the mountpoint itself must not be entered there: it would be waiting for ourselves. */
+static void mark_holes(struct ply_union *u, const char *mountpoint)
+{
+	char path[PATH_MAX], *slash;
+	struct stat st;
+
+	if (!mountpoint || !realpath(mountpoint, path))
+		return;
+	slash = strrchr(path, '/');
+	if (!slash || !slash[1] || strlen(slash + 1) > PLY_NAME_MAX)
+		return;
+	*slash = '\0';
+	if (stat(*path ? path : "/", &st) < 0)
+		return;
+	for (unsigned i = 0; i < u->nlayers; i++) {
+		struct ply_layer_hole *hole = &u->layers[i].hole;
+
+		if (u->layers[i].root < 0 || u->layers[i].is_private)
+			continue;
+		hole->present = 1;
+		hole->dev = st.st_dev;
+		hole->dir_ino = st.st_ino;
+		strcpy(hole->name, slash + 1);
+	}
+}
+
+static size_t fd_budget(const struct ply_union_config *cfg)
+{
+	struct rlimit limit;
+	size_t used = cfg->nlowers + FD_RESERVE, n;
+
+	if (cfg->max_fds)
+		return cfg->max_fds;
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return FD_RESERVE;
+	n = limit.rlim_cur;
+	if (n < used + FD_RESERVE)
+		return FD_RESERVE / 2;
+	return n - used < FD_MAX ? n - used : FD_MAX;
+}
+
+/* The bottom layer's file system has number 0, so numbers stay when layers are added on top. */
+static void number_file_systems(struct ply_union *u)
+{
+	for (unsigned i = u->nlayers; i > 0; i--) {
+		struct statx stx;
+
+		if (u->layers[i - 1].root >= 0 && !sys_statx(u->layers[i - 1].root, "", STATX_INO, &stx))
+			ply_ino_map(u, &stx);
+	}
+}
+
+static int set_up(struct ply_union *u, const struct ply_union_config *cfg, struct ply_why *why)
+{
+	size_t budget = fd_budget(cfg);
+	struct statx stx;
+	int err;
+
+	u->fds = ply_fdcache_new(budget * 3 / 4);
+	u->held_budget = budget / 4;
+	err = u->fds ? ply_tree_init(u, cfg->upper != NULL) : -ENOMEM;
+	if (!err)
+		err = open_lowers(u, cfg, why);
+	if (!err && cfg->upper)
+		err = open_upper(u, cfg, why);
+	if (err)
+		return err;
+	mark_holes(u, cfg->mountpoint);
+	number_file_systems(u);
+	if (!sys_statx(u->layers[1].root, "", STATX_INO, &stx))
+		u->root->ino = ply_ino_map(u, &stx);
+	return 0;
+}
+
+int ply_union_open(const struct ply_union_config *cfg, struct ply_union **up, struct ply_why *why)
+{
+	struct ply_union *u;
+	int err;
+
+	if (!cfg->nlowers || cfg->nlowers >= UINT16_MAX) {
+		snprintf(why->text, sizeof(why->text), "%s lower layers",
+			 cfg->nlowers ? "too many" : "no");
+		return -EINVAL;
+	}
+	snprintf(why->text, sizeof(why->text), "out of memory");
+	u = calloc(1, sizeof(*u));
+	if (!u)
+		return -ENOMEM;
+	u->nlayers = (unsigned)cfg->nlowers + 1;
+	u->layers = calloc(u->nlayers, sizeof(*u->layers));
+	if (!u->layers) {
+		free(u);
+		return -ENOMEM;
+	}
+	for (unsigned i = 0; i < u->nlayers; i++)
+		u->layers[i].root = -1;
+	u->upper.work = u->upper.work_root = -1;
+	u->sync = cfg->sync;
+	u->uid = geteuid();
+	u->gid = getegid();
+	u->before_long = cfg->before_long;
+	u->before_long_arg = cfg->before_long_arg;
+	u->listing_budget = cfg->max_listing_bytes ? cfg->max_listing_bytes : LISTING_BUDGET;
+	err = set_up(u, cfg, why);
+	if (err) {
+		ply_union_close(u);
+		return err;
+	}
+	*up = u;
+	return 0;
+}
+
+void ply_union_close(struct ply_union *u)
+{
+	if (!u)
+		return;
+	ply_tree_free(u);
+	ply_fdcache_free(u->fds);
+	ply_upper_close(&u->upper);
+	for (unsigned i = 0; i < u->nlayers; i++)
+		ply_layer_close(&u->layers[i]);
+	free(u->layers);
+	free(u);
+}
+
+void ply_union_stats(struct ply_union *u, struct ply_union_stats *out)
+{
+	*out = (struct ply_union_stats){ .fds = ply_fdcache_count(u->fds) };
+	pthread_mutex_lock(&u->tree);
+	out->nodes = u->nodes;
+	out->names = u->names.count;
+	out->node_bytes = u->nchunks * sizeof(struct ply_chunk) + u->name_bytes;
+	pthread_mutex_unlock(&u->tree);
+	pthread_mutex_lock(&u->listing_lock);
+	out->listings = u->listings;
+	out->listing_bytes = u->listing_bytes;
+	pthread_mutex_unlock(&u->listing_lock);
+	out->copyups = atomic_load(&u->copyups);
+	out->copyup_bytes = atomic_load(&u->copyup_bytes);
+}

@@ -1,0 +1,212 @@
+/*
+ * The union: what each file system operation means in a stack of layers.
+ *
+ * This header is the library's manual. It knows no FUSE: the server in wire/, the tools and the tests are
+ * its callers. Every function returns 0 (or a count where it says so) or a negative errno value, and may be
+ * called from any number of threads. Names are single components, never empty, never holding a slash.
+ * A node that a caller passes in must be one it holds a lookup of (ply_lookup and the functions that
+ * fill a ply_entry give one, ply_forget takes them back); the root is always held.
+ */
+#ifndef PLY_UNION_UNION_H
+#define PLY_UNION_UNION_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/types.h>
+
+struct ply_union;
+struct ply_node;
+
+#define PLY_ROOT_ID 1
+
+/* How whiteouts are written; AUTO probes the upper: 0:0 device, else xattr, else .wh. file. */
+enum ply_whiteout_form {
+	PLY_WHITEOUT_AUTO,
+	PLY_WHITEOUT_CHAR,
+	PLY_WHITEOUT_XATTR,
+	PLY_WHITEOUT_AUFS,
+};
+
+/* In which name space marks are written; AUTO: trusted where it may be written, else user, else none. */
+enum ply_xattr_space {
+	PLY_SPACE_AUTO,
+	PLY_SPACE_TRUSTED,
+	PLY_SPACE_USER,
+	PLY_SPACE_NONE,
+};
+
+struct ply_union_config {
+	const char *const *lowers; /* paths, topmost first; borrowed during ply_union_open only */
+	size_t nlowers;
+	const char *upper; /* NULL: a read-only union */
+	const char *work;  /* needed with an upper; on the same file system */
+	const char *mountpoint; /* NULL, or where the union will be mounted: skipped when met inside a layer */
+	enum ply_whiteout_form whiteout;
+	enum ply_xattr_space space;
+	unsigned max_fds;	 /* budget of cached descriptors; 0: from RLIMIT_NOFILE */
+	size_t max_listing_bytes; /* budget of cached directory listings; 0: 64 MiB */
+	int sync;		 /* 0: volatile, fsync and copy-up sync nothing */
+	/* Called before an operation that may take long, from the thread that runs it, with no lock held. */
+	void (*before_long)(void *arg);
+	void *before_long_arg;
+};
+
+/* A sentence for a person, set by ply_union_open when it fails: names the path and the reason. */
+struct ply_why {
+	char text[4608];
+};
+
+/*
+ * Opens the stack, takes the lock on upper and work, empties the work directory.
+ * -EBUSY when another plyfs holds upper or work. On failure *why tells the reason in a sentence.
+ */
+int ply_union_open(const struct ply_union_config *cfg, struct ply_union **up, struct ply_why *why);
+/* No other call may be running. Removes what the work directory still holds; NULL is allowed. */
+void ply_union_close(struct ply_union *u);
+
+/* The root node; needs no lookup and no forget. */
+struct ply_node *ply_root(struct ply_union *u);
+/* The node of an id given out in a ply_entry; NULL when it is not (or no longer) one. */
+struct ply_node *ply_node_by_id(struct ply_union *u, uint64_t id);
+int ply_union_readonly(const struct ply_union *u);
+
+/* Identity of a caller, for what it makes. umask counts only where the parent has no default ACL. */
+struct ply_cred {
+	uid_t uid;
+	gid_t gid;
+	mode_t umask;
+};
+
+/* A name's node and attributes. Holds one lookup of the node. id stays valid until it is forgotten. */
+struct ply_entry {
+	struct ply_node *node;
+	uint64_t id;
+	struct statx attr;
+};
+
+/*
+ * -ENOENT when no layer shows the name, -ENAMETOOLONG beyond 255 bytes, -ENOTDIR when dir is none.
+ * A caller may keep every answer for ever, the negative one too: only calls to this library change it.
+ */
+int ply_lookup(struct ply_union *u, struct ply_node *dir, const char *name, struct ply_entry *out);
+/* Gives n lookups back. With the last one the node and all it holds are freed. */
+void ply_forget(struct ply_union *u, struct ply_node *node, uint64_t n);
+
+/* attr: stx_ino is the union's number, stx_dev means nothing; birth time in stx_btime when STATX_BTIME is set. */
+int ply_getattr(struct ply_union *u, struct ply_node *node, struct statx *attr);
+
+enum ply_set_flags {
+	PLY_SET_MODE = 1 << 0,
+	PLY_SET_UID = 1 << 1,
+	PLY_SET_GID = 1 << 2,
+	PLY_SET_SIZE = 1 << 3,
+	PLY_SET_ATIME = 1 << 4,
+	PLY_SET_MTIME = 1 << 5,
+	PLY_SET_ATIME_NOW = 1 << 6,
+	PLY_SET_MTIME_NOW = 1 << 7,
+	PLY_SET_KILL_PRIV = 1 << 8, /* drop set-uid, set-gid of an executable group, security.capability */
+};
+
+struct ply_setattr {
+	unsigned valid; /* of enum ply_set_flags; 0 changes nothing and answers the attributes */
+	mode_t mode;	/* permission bits with set-id and sticky */
+	uid_t uid;
+	gid_t gid;
+	off_t size;
+	struct timespec atime, mtime;
+};
+
+int ply_setattr(struct ply_union *u, struct ply_node *node, const struct ply_setattr *set, struct statx *attr);
+
+/* The link's target without a terminating NUL: its length, at most size. -EINVAL when it is no symlink. */
+ssize_t ply_readlink(struct ply_union *u, struct ply_node *node, char *buf, size_t size);
+
+/* What to make: the type in mode says regular file, directory, fifo, socket, device or (with target) symlink. */
+struct ply_make {
+	mode_t mode;	    /* raw, before the umask */
+	dev_t rdev;	    /* devices; 0:0 character devices are whiteouts: -EPERM */
+	const char *target; /* symlinks */
+	struct ply_cred cred;
+};
+
+/* Makes a file of any type. -EEXIST when the name is there. */
+int ply_create(struct ply_union *u, struct ply_node *dir, const char *name, const struct ply_make *how,
+	       struct ply_entry *out);
+/* A regular file without a name in dir's file system; ply_link can give it one. */
+int ply_tmpfile(struct ply_union *u, struct ply_node *dir, const struct ply_make *how, struct ply_entry *out);
+/* out is filled for the node itself: one more lookup of it. */
+int ply_link(struct ply_union *u, struct ply_node *node, struct ply_node *dir, const char *name,
+	     struct ply_entry *out);
+int ply_unlink(struct ply_union *u, struct ply_node *dir, const char *name);
+int ply_rmdir(struct ply_union *u, struct ply_node *dir, const char *name);
+/*
+ * flags as of renameat2(2): 0, RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT; others -EINVAL.
+ * -EXDEV for a directory that has content in a lower layer.
+ */
+int ply_rename(struct ply_union *u, struct ply_node *dir, const char *name, struct ply_node *newdir,
+	       const char *newname, unsigned flags);
+
+/* Bytes read, fewer than size only at the end of the file. */
+ssize_t ply_read(struct ply_union *u, struct ply_node *node, void *buf, size_t size, off_t off);
+
+enum ply_write_flags {
+	PLY_WRITE_KILL_PRIV = 1 << 0, /* as PLY_SET_KILL_PRIV, before the data is written */
+};
+
+/* Bytes written: size, or fewer when the file system is full. Copies a lower file up first. */
+ssize_t ply_write(struct ply_union *u, struct ply_node *node, const void *buf, size_t size, off_t off,
+		  unsigned flags);
+/* mode as of fallocate(2). flags of enum ply_write_flags. */
+int ply_fallocate(struct ply_union *u, struct ply_node *node, int mode, off_t off, off_t len, unsigned flags);
+/* whence: SEEK_DATA or SEEK_HOLE. The offset, or -ENXIO beyond the end. */
+off_t ply_lseek(struct ply_union *u, struct ply_node *node, off_t off, int whence);
+/* Bytes copied, may be fewer than len. flags of enum ply_write_flags. */
+ssize_t ply_copy_range(struct ply_union *u, struct ply_node *from, off_t from_off, struct ply_node *to,
+		       off_t to_off, size_t len, unsigned flags);
+/* Files and directories. datasync: as fdatasync(2). */
+enum ply_sync_kind {
+	PLY_SYNC_ALL,
+	PLY_SYNC_DATA,
+};
+int ply_fsync(struct ply_union *u, struct ply_node *node, enum ply_sync_kind kind);
+
+/*
+ * One entry of a listing. cookie continues the listing behind it. node is NULL for "." and "..",
+ * else the entry holds one lookup. Returns 1 when it took the entry, 0 when there is no more room
+ * (its lookup is then taken back here).
+ */
+typedef int (*ply_fill_fn)(void *arg, const char *name, const struct ply_entry *entry, uint64_t cookie);
+
+/*
+ * Lists dir from cookie on (0: the beginning) until the end or until fill has no room. The order is that
+ * of the names' hashes, so a cookie stays valid while the directory changes and after a restart: an entry
+ * that exists all the time is seen once, whatever happens to others.
+ */
+int ply_readdir(struct ply_union *u, struct ply_node *dir, uint64_t cookie, ply_fill_fn fill, void *arg);
+
+/* Values and lists: the length; with size 0 only that; -ERANGE when size is too small; -ENODATA when absent. */
+ssize_t ply_getxattr(struct ply_union *u, struct ply_node *node, const char *name, void *value, size_t size);
+ssize_t ply_listxattr(struct ply_union *u, struct ply_node *node, char *list, size_t size);
+/* flags: 0, XATTR_CREATE, XATTR_REPLACE. */
+int ply_setxattr(struct ply_union *u, struct ply_node *node, const char *name, const void *value, size_t size,
+		 int flags);
+int ply_removexattr(struct ply_union *u, struct ply_node *node, const char *name);
+
+/* Of the upper, else of the topmost lower; names may have 255 bytes. */
+int ply_statfs(struct ply_union *u, struct ply_node *node, struct statvfs *out);
+
+struct ply_union_stats {
+	uint64_t nodes;	       /* in memory */
+	uint64_t names;	       /* of these nodes */
+	uint64_t node_bytes;   /* nodes and names together */
+	uint64_t listings;     /* cached directory listings */
+	uint64_t listing_bytes;
+	uint64_t fds;	       /* cached descriptors */
+	uint64_t copyups;      /* files and directories brought up so far */
+	uint64_t copyup_bytes; /* of file data */
+};
+void ply_union_stats(struct ply_union *u, struct ply_union_stats *out);
+
+#endif

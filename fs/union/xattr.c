@@ -1,0 +1,123 @@
+/* Extended attributes: those of the inode, less the marks. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/sys.h"
+#include "layer/xattr.h"
+#include "union/acl.h"
+#include "union/copyup.h"
+#include "union/place.h"
+
+#define LIST_MAX 65536 /* XATTR_LIST_MAX of the kernel */
+
+ssize_t ply_getxattr(struct ply_union *u, struct ply_node *node, const char *name, void *value, size_t size)
+{
+	char disk[PLY_XATTR_NAME_SIZE];
+	struct ply_place place;
+	ssize_t n = ply_xattr_to_disk(name, disk);
+
+	if (n)
+		return n == -EPERM ? -ENODATA : n;
+	pthread_mutex_lock(&node->lock);
+	n = ply_place_of(u, node, &place);
+	if (!n) {
+		n = sys_getxattr(place.fd, place.name, disk, value, size);
+		ply_place_put(u, &place);
+	}
+	pthread_mutex_unlock(&node->lock);
+	return n;
+}
+
+static ssize_t list_disk(struct ply_union *u, struct ply_node *node, char *list, size_t size)
+{
+	struct ply_place place;
+	ssize_t n;
+
+	pthread_mutex_lock(&node->lock);
+	n = ply_place_of(u, node, &place);
+	if (!n) {
+		n = sys_listxattr(place.fd, place.name, list, size);
+		ply_place_put(u, &place);
+	}
+	pthread_mutex_unlock(&node->lock);
+	return n;
+}
+
+ssize_t ply_listxattr(struct ply_union *u, struct ply_node *node, char *list, size_t size)
+{
+	char few[1024], *all = few;
+	ssize_t n = list_disk(u, node, few, sizeof(few));
+
+	if (n == -ERANGE) {
+		all = malloc(LIST_MAX);
+		if (!all)
+			return -ENOMEM;
+		n = list_disk(u, node, all, LIST_MAX);
+	}
+	if (n > 0)
+		n = (ssize_t)ply_xattr_filter_list(all, (size_t)n);
+	if (n > 0 && size && (size_t)n > size)
+		n = -ERANGE;
+	if (n > 0 && size)
+		memcpy(list, all, (size_t)n);
+	if (all != few)
+		free(all);
+	return n;
+}
+
+/* What is remembered of a directory's attributes is asked anew. node->lock is held. */
+static void forget_known(struct ply_node *node, const char *name)
+{
+	if (ply_node_is_dir(node) && !strcmp(name, PLY_ACL_DEFAULT))
+		node->dir->default_acl = PLY_UNKNOWN;
+}
+
+int ply_setxattr(struct ply_union *u, struct ply_node *node, const char *name, const void *value, size_t size,
+		 int flags)
+{
+	char disk[PLY_XATTR_NAME_SIZE];
+	struct ply_place place;
+	int err = ply_xattr_to_disk(name, disk);
+
+	if (!err)
+		err = ply_copyup(u, node, PLY_WHOLE_FILE);
+	if (err)
+		return err;
+	pthread_mutex_lock(&node->lock);
+	err = ply_place_of(u, node, &place);
+	if (!err) {
+		err = sys_setxattr(place.fd, place.name, disk, value, size, flags);
+		forget_known(node, name);
+		ply_place_put(u, &place);
+	}
+	pthread_mutex_unlock(&node->lock);
+	return err;
+}
+
+int ply_removexattr(struct ply_union *u, struct ply_node *node, const char *name)
+{
+	char disk[PLY_XATTR_NAME_SIZE];
+	struct ply_place place;
+	ssize_t n = ply_xattr_to_disk(name, disk);
+	int err;
+
+	if (n)
+		return n == -EPERM ? -ENODATA : (int)n;
+	/* What is not there needs no copy-up to be removed. */
+	n = ply_getxattr(u, node, name, NULL, 0);
+	if (n < 0)
+		return (int)n;
+	err = ply_copyup(u, node, PLY_WHOLE_FILE);
+	if (err)
+		return err;
+	pthread_mutex_lock(&node->lock);
+	err = ply_place_of(u, node, &place);
+	if (!err) {
+		err = sys_removexattr(place.fd, place.name, disk);
+		forget_known(node, name);
+		ply_place_put(u, &place);
+	}
+	pthread_mutex_unlock(&node->lock);
+	return err;
+}
