@@ -14,7 +14,7 @@
 struct ply_fdcache;
 
 struct ply_fd {
-	int fd; /* the only field for callers */
+	int fd;		/* the only field for callers */
 	unsigned flags; /* what the opener wants to remember, given to ply_fdcache_add */
 	unsigned refs;
 	int cached; /* in the table and, while refs is 0, in the LRU list */

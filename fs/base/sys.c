@@ -9,6 +9,7 @@
 #include <linux/mount.h>
 #include <linux/openat2.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
@@ -138,7 +139,9 @@ static int open_stepwise(int dirfd, const char *path, int flags, mode_t mode)
 
 int sys_openat2(int dirfd, const char *path, int flags, mode_t mode, uint64_t resolve)
 {
-	struct open_how how = { .flags = (unsigned)flags | O_CLOEXEC, .mode = mode, .resolve = resolve };
+	struct open_how how = { .flags = (unsigned)flags | O_CLOEXEC,
+				.mode = mode,
+				.resolve = resolve };
 	long fd;
 
 	PROBE(openat2);
@@ -166,6 +169,12 @@ int sys_statx(int dirfd, const char *name, unsigned mask, struct statx *stx)
 {
 	PROBE(statx);
 	return result(statx(dirfd, name, at_flags(name) | AT_NO_AUTOMOUNT, mask, stx));
+}
+
+int sys_realpath(const char *path, char *resolved)
+{
+	PROBE(realpath);
+	return realpath(path, resolved) ? 0 : -errno;
 }
 
 int sys_statvfs(int fd, struct statvfs *out)
@@ -371,7 +380,8 @@ ssize_t sys_getdents(int fd, void *buf, size_t size)
 
 static void proc_path(char *path, int dirfd, const char *name)
 {
-	snprintf(path, PROC_PATH_SIZE, *name ? "/proc/self/fd/%d/%s" : "/proc/self/fd/%d", dirfd, name);
+	snprintf(path, PROC_PATH_SIZE, *name ? "/proc/self/fd/%d/%s" : "/proc/self/fd/%d", dirfd,
+		 name);
 }
 
 static ssize_t getxattr_old(int dirfd, const char *name, const char *attr, void *value, size_t size)
@@ -418,8 +428,8 @@ ssize_t sys_listxattr(int dirfd, const char *name, char *list, size_t size)
 	return result_size(n);
 }
 
-static int setxattr_old(int dirfd, const char *name, const char *attr, const void *value, size_t size,
-			int flags)
+static int setxattr_old(int dirfd, const char *name, const char *attr, const void *value,
+			size_t size, int flags)
 {
 	char path[PROC_PATH_SIZE];
 
@@ -428,7 +438,8 @@ static int setxattr_old(int dirfd, const char *name, const char *attr, const voi
 			    : setxattr(path, attr, value, size, flags));
 }
 
-int sys_setxattr(int dirfd, const char *name, const char *attr, const void *value, size_t size, int flags)
+int sys_setxattr(int dirfd, const char *name, const char *attr, const void *value, size_t size,
+		 int flags)
 {
 	struct xattr_args_at args = { .value = (uintptr_t)value,
 				      .size = (uint32_t)size,

@@ -16,17 +16,21 @@
 #include <sys/types.h>
 
 #define PLY_SYS_CALLS(X)                                                                           \
-	X(open) X(openat2) X(close) X(statx) X(statvfs) X(access) X(mkdir) X(mknod) X(symlink)     \
-	X(link) X(unlink) X(rename) X(readlink) X(chmod) X(chown) X(utimens) X(truncate)           \
-	X(pread) X(pwrite) X(fallocate) X(lseek) X(copy_range) X(clone) X(fsync) X(fdatasync)      \
-	X(syncfs) X(getdents) X(getxattr) X(setxattr) X(listxattr) X(removexattr)                  \
-	X(name_to_handle) X(open_by_handle) X(open_tree) X(mount_setattr) X(flock) X(fsuuid)
+	X(open)                                                                                    \
+	X(openat2)                                                                                 \
+	X(realpath) X(close) X(statx) X(statvfs) X(access) X(mkdir) X(mknod) X(symlink) X(link)    \
+		X(unlink) X(rename) X(readlink) X(chmod) X(chown) X(utimens) X(truncate) X(pread)  \
+			X(pwrite) X(fallocate) X(lseek) X(copy_range) X(clone) X(fsync)            \
+				X(fdatasync) X(syncfs) X(getdents) X(getxattr) X(setxattr)         \
+					X(listxattr) X(removexattr) X(name_to_handle)              \
+						X(open_by_handle) X(open_tree) X(mount_setattr)    \
+							X(flock) X(fsuuid)
 
 enum ply_sys {
 #define X(name) PLY_SYS_##name,
 	PLY_SYS_CALLS(X)
 #undef X
-	PLY_SYS_COUNT,
+		PLY_SYS_COUNT,
 };
 
 /* Called before each system call; 0 lets it pass, -errno is its result instead. NULL: none. */
@@ -39,6 +43,8 @@ int sys_openat2(int dirfd, const char *path, int flags, mode_t mode, uint64_t re
 void sys_close(int fd);
 
 int sys_statx(int dirfd, const char *name, unsigned mask, struct statx *stx);
+/* The absolute path without symlinks and dots; resolved has PATH_MAX bytes. */
+int sys_realpath(const char *path, char *resolved);
 int sys_statvfs(int fd, struct statvfs *out);
 /* Is there something of that name? */
 int sys_access(int dirfd, const char *name);
@@ -73,7 +79,8 @@ ssize_t sys_getdents(int fd, void *buf, size_t size);
 
 ssize_t sys_getxattr(int dirfd, const char *name, const char *attr, void *value, size_t size);
 ssize_t sys_listxattr(int dirfd, const char *name, char *list, size_t size);
-int sys_setxattr(int dirfd, const char *name, const char *attr, const void *value, size_t size, int flags);
+int sys_setxattr(int dirfd, const char *name, const char *attr, const void *value, size_t size,
+		 int flags);
 int sys_removexattr(int dirfd, const char *name, const char *attr);
 
 struct file_handle;

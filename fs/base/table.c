@@ -4,7 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define MOVE_PER_ADD 4 /* old buckets emptied at an insertion: growth ends before the next one begins */
+#define MOVE_PER_ADD                                                                               \
+	4 /* old buckets emptied at an insertion: growth ends before the next one begins */
 
 int ply_table_init(struct ply_table *t, size_t size)
 {

@@ -35,6 +35,6 @@ void ply_table_remove(struct ply_table *t, struct ply_link *link);
 struct ply_link *ply_table_find(const struct ply_table *t, uint64_t hash);
 struct ply_link *ply_table_next(const struct ply_link *link);
 
-#define ply_container(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define ply_container(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 #endif

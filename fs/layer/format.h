@@ -15,10 +15,17 @@
 /* What a user of the mount sets below a space is kept one level deeper, as the kernel does. */
 #define PLY_ESCAPE "overlay."
 
-#define PLY_MARK_OPAQUE "opaque"     /* directory: "y" hides what is below; "x" announces xattr whiteouts */
+#define PLY_MARK_OPAQUE                                                                            \
+	"opaque" /* directory: "y" hides what is below; "x" announces xattr whiteouts */
 #define PLY_MARK_WHITEOUT "whiteout" /* empty regular file: the name is deleted; any value */
 #define PLY_MARK_ORIGIN "origin"     /* struct ply_fh of the lower inode that was copied up */
 #define PLY_MARK_IMPURE "impure"     /* directory: "y", holds entries with an origin */
+#define PLY_MARK_REDIRECT "redirect" /* directory: where in the layers below its content is */
+#define PLY_MARK_METACOPY "metacopy" /* regular file: its data is below */
+#define PLY_MARK_NLINK "nlink"	     /* the union's link count, as a difference from the inode's */
+#define PLY_MARK_UPPER "upper"	     /* index directory: the upper directory it stands for */
+#define PLY_MARK_UUID "uuid"	     /* root: of the mount */
+#define PLY_MARK_PROTATTR "protattr" /* the immutable and append-only flags */
 
 #define PLY_OPAQUE_YES 'y'
 #define PLY_OPAQUE_XWHITEOUTS 'x'
@@ -34,8 +41,8 @@
 #define PLY_WHITEOUT_MINOR 0
 
 /* Below the work directory that the user names. */
-#define PLY_WORK_DIR "work"	 /* what is being built; emptied at every start */
-#define PLY_WORK_WHITEOUT "#wh"	 /* the whiteout that all others are links of */
+#define PLY_WORK_DIR "work"	/* what is being built; emptied at every start */
+#define PLY_WORK_WHITEOUT "#wh" /* the whiteout that all others are links of */
 
 /* A lower file's handle, as the kernel's struct ovl_fb. */
 #define PLY_FH_VERSION 0

@@ -91,6 +91,17 @@ void ply_layer_close(struct ply_layer *layer)
 	*layer = (struct ply_layer){ .root = -1 };
 }
 
+int ply_layer_is_hole(const struct ply_layer *layer, int dirfd, const char *name)
+{
+	struct statx stx;
+
+	if (!layer->hole.present || strcmp(name, layer->hole.name) ||
+	    sys_statx(dirfd, "", STATX_INO, &stx) < 0)
+		return 0;
+	return stx.stx_ino == layer->hole.dir_ino &&
+	       makedev(stx.stx_dev_major, stx.stx_dev_minor) == layer->hole.dev;
+}
+
 static int list_chunk(const char *buf, size_t size, ply_list_fn fn, void *arg)
 {
 	for (size_t pos = 0; pos < size;) {
@@ -124,6 +135,27 @@ int ply_layer_list(int dirfd, ply_list_fn fn, void *arg)
 		if (res)
 			return res;
 	}
+}
+
+int ply_layer_list_some(int dirfd, off_t *pos, ply_list_fn fn, void *arg)
+{
+	char buf[32768] __attribute__((aligned(8)));
+	off_t off = sys_lseek(dirfd, *pos, SEEK_SET);
+	const struct raw_dirent *d;
+	ssize_t n;
+	int res;
+
+	if (off < 0)
+		return (int)off;
+	n = sys_getdents(dirfd, buf, sizeof(buf));
+	if (n <= 0)
+		return (int)n;
+	for (ssize_t at = 0; at < n; at += d->reclen) {
+		d = (const void *)(buf + at);
+		*pos = d->off;
+	}
+	res = list_chunk(buf, (size_t)n, fn, arg);
+	return res ? res : 1;
 }
 
 int ply_layer_open_dir(int dirfd, const char *path)

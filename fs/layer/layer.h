@@ -12,20 +12,20 @@
 #include <sys/types.h>
 
 enum ply_layer_lack {
-	PLY_LACKS_XATTR = 1 << 0,      /* no extended attributes at all */
+	PLY_LACKS_XATTR = 1 << 0, /* no extended attributes at all */
 	PLY_LACKS_ACL = 1 << 1,
-	PLY_LACKS_HANDLE = 1 << 2,     /* name_to_handle_at */
+	PLY_LACKS_HANDLE = 1 << 2,	/* name_to_handle_at */
 	PLY_LACKS_OPEN_HANDLE = 1 << 3, /* open_by_handle_at, or the privilege for it */
-	PLY_LACKS_CLONE = 1 << 4,      /* FICLONE from a lower into this upper */
+	PLY_LACKS_CLONE = 1 << 4,	/* FICLONE from a lower into this upper */
 	PLY_LACKS_COPY_RANGE = 1 << 5,
-	PLY_LACKS_EXCHANGE = 1 << 6,   /* RENAME_EXCHANGE */
+	PLY_LACKS_EXCHANGE = 1 << 6, /* RENAME_EXCHANGE */
 	PLY_LACKS_RENAME_WHITEOUT = 1 << 7,
-	PLY_LACKS_ORIGIN = 1 << 8,     /* the origin mark cannot be written */
+	PLY_LACKS_ORIGIN = 1 << 8, /* the origin mark cannot be written */
 };
 
 struct ply_layer {
-	char *path; /* as the user wrote it, for messages */
-	int root;   /* directory descriptor; a lower's is O_PATH */
+	char *path;  /* as the user wrote it, for messages */
+	int root;    /* directory descriptor; a lower's is O_PATH */
 	unsigned fs; /* which of the stack's file systems: small numbers, given by the union */
 	dev_t dev;
 	uint8_t uuid[16]; /* of the file system, zeros where unknown */
@@ -62,6 +62,9 @@ static inline void ply_layer_set_lack(struct ply_layer *layer, unsigned what)
 	atomic_fetch_or_explicit(&layer->lacks, what, memory_order_relaxed);
 }
 
+/* Is name in dirfd the mountpoint itself, which must be passed over? */
+int ply_layer_is_hole(const struct ply_layer *layer, int dirfd, const char *name);
+
 /*
  * One entry of a raw listing, "." and ".." left out. type is a DT_ value, may be DT_UNKNOWN.
  * Not 0 ends the listing, which then returns it.
@@ -69,6 +72,8 @@ static inline void ply_layer_set_lack(struct ply_layer *layer, unsigned what)
 typedef int (*ply_list_fn)(void *arg, const char *name, unsigned char type, uint64_t ino);
 /* Reads the directory from its beginning; dirfd's offset is used: one listing of a descriptor at a time. */
 int ply_layer_list(int dirfd, ply_list_fn fn, void *arg);
+/* A portion of it, from *pos on (0: the beginning), which is moved on: 1 when there may be more, else 0. */
+int ply_layer_list_some(int dirfd, off_t *pos, ply_list_fn fn, void *arg);
 
 /* A path to a descriptor beneath dirfd, following no symlink and leaving for no other tree. */
 int ply_layer_open_dir(int dirfd, const char *path);

@@ -42,8 +42,8 @@ static int has_name(const char *list, ssize_t size, const char *attr)
 }
 
 /* The mark in the first space that has it: the value's length, -ENODATA for none. */
-static ssize_t get_mark(struct ply_layer *layer, int dirfd, const char *name, const char *mark, void *value,
-			size_t size)
+static ssize_t get_mark(struct ply_layer *layer, int dirfd, const char *name, const char *mark,
+			void *value, size_t size)
 {
 	char list[LIST_SIZE], attr[64];
 	ssize_t n = list_names(layer, dirfd, name, list);
@@ -92,14 +92,19 @@ int ply_mark_opaque(struct ply_layer *layer, int dirfd, const char *name)
 	return n == 1 && value == PLY_OPAQUE_XWHITEOUTS ? PLY_OPAQUE_ANNOUNCES : PLY_OPAQUE_NONE;
 }
 
-int ply_mark_xwhiteout(struct ply_layer *layer, int dirfd, const char *name)
+int ply_mark_is_set(struct ply_layer *layer, int dirfd, const char *name, const char *mark)
 {
 	char value[16];
-	ssize_t n = get_mark(layer, dirfd, name, PLY_MARK_WHITEOUT, value, sizeof(value));
+	ssize_t n = get_mark(layer, dirfd, name, mark, value, sizeof(value));
 
 	if (n >= 0 || n == -ERANGE)
 		return 1;
 	return no_mark(n) ? 0 : (int)n;
+}
+
+int ply_mark_xwhiteout(struct ply_layer *layer, int dirfd, const char *name)
+{
+	return ply_mark_is_set(layer, dirfd, name, PLY_MARK_WHITEOUT);
 }
 
 int ply_mark_aufs(int dirfd, const char *name)
@@ -157,7 +162,8 @@ int ply_mark_impure(struct ply_layer *layer, int dirfd)
 	return get_mark(layer, dirfd, "", PLY_MARK_IMPURE, &value, 1) == 1 && value == 'y';
 }
 
-int ply_mark_decode(struct ply_layer *layer, int mount_fd, const struct ply_fh *fh, struct statx *stx)
+int ply_mark_decode(struct ply_layer *layer, int mount_fd, const struct ply_fh *fh,
+		    struct statx *stx)
 {
 	struct handle_buf buf = { .head = { .handle_bytes = fh->len - PLY_FH_HEADER,
 					    .handle_type = fh->type } };

@@ -23,6 +23,9 @@ int ply_mark_opaque(struct ply_layer *layer, int dirfd, const char *name);
 /* 1 when the regular file of size 0 is a whiteout by xattr. */
 int ply_mark_xwhiteout(struct ply_layer *layer, int dirfd, const char *name);
 
+/* 1 when the inode has the mark, one of format.h's, in any space. */
+int ply_mark_is_set(struct ply_layer *layer, int dirfd, const char *name, const char *mark);
+
 /* 1 when .wh.NAME stands beside name. */
 int ply_mark_aufs(int dirfd, const char *name);
 
@@ -45,6 +48,7 @@ int ply_mark_origin(struct ply_layer *layer, int dirfd, const char *name, struct
 /* 1 when the upper directory says that entries in it have an origin. */
 int ply_mark_impure(struct ply_layer *layer, int dirfd);
 /* The inode that a handle means on the file system of mount_fd (open for reading): device and number. */
-int ply_mark_decode(struct ply_layer *layer, int mount_fd, const struct ply_fh *fh, struct statx *stx);
+int ply_mark_decode(struct ply_layer *layer, int mount_fd, const struct ply_fh *fh,
+		    struct statx *stx);
 
 #endif

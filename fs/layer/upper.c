@@ -188,7 +188,8 @@ static void probe_space(struct ply_upper *up, const char *wanted)
 static int device_works(struct ply_upper *up)
 {
 	struct ply_work_name name = ply_work_new_name(up);
-	int err = sys_mknod(up->work, name.text, S_IFCHR, makedev(PLY_WHITEOUT_MAJOR, PLY_WHITEOUT_MINOR));
+	int err = sys_mknod(up->work, name.text, S_IFCHR,
+			    makedev(PLY_WHITEOUT_MAJOR, PLY_WHITEOUT_MINOR));
 
 	if (!err)
 		err = sys_unlink(up->work, name.text);
@@ -205,8 +206,8 @@ static void probe_kind(struct ply_upper *up, int wanted)
 		up->kind = up->space ? PLY_KIND_XATTR : PLY_KIND_AUFS;
 }
 
-int ply_upper_open(struct ply_upper *up, struct ply_layer *layer, const struct ply_upper_config *cfg,
-		   const char **what)
+int ply_upper_open(struct ply_upper *up, struct ply_layer *layer,
+		   const struct ply_upper_config *cfg, const char **what)
 {
 	int err;
 

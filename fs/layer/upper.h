@@ -20,8 +20,8 @@ enum ply_whiteout_kind {
 
 struct ply_upper {
 	struct ply_layer *layer;
-	int work_root; /* the directory that the user named: holds the lock */
-	int work;      /* "work" below it */
+	int work_root;	   /* the directory that the user named: holds the lock */
+	int work;	   /* "work" below it */
 	const char *space; /* prefix of the marks written, or NULL: no xattrs */
 	enum ply_whiteout_kind kind;
 	int owner_only; /* no privilege over modes: see ply_layer_open_upper */
@@ -51,8 +51,8 @@ struct ply_upper_config {
  * Takes the locks (-EBUSY when somebody has one), makes and empties the work directory, probes.
  * layer is an open upper layer and stays the caller's. *what is the step that failed, for a message.
  */
-int ply_upper_open(struct ply_upper *up, struct ply_layer *layer, const struct ply_upper_config *cfg,
-		   const char **what);
+int ply_upper_open(struct ply_upper *up, struct ply_layer *layer,
+		   const struct ply_upper_config *cfg, const char **what);
 void ply_upper_close(struct ply_upper *up);
 
 struct ply_work_name ply_work_new_name(struct ply_upper *up);
@@ -67,15 +67,16 @@ int ply_upper_whiteout_over(struct ply_upper *up, int dirfd, const char *name);
  * Puts a whiteout in the place of an upper directory, which goes into the work directory
  * under *taken and is removed by ply_work_remove later.
  */
-int ply_upper_whiteout_swap(struct ply_upper *up, int dirfd, const char *name, struct ply_work_name *taken);
+int ply_upper_whiteout_swap(struct ply_upper *up, int dirfd, const char *name,
+			    struct ply_work_name *taken);
 /* After something took name's place: takes a .wh. mark for it away, where that form is in use. */
 void ply_upper_clear_aufs(struct ply_upper *up, int dirfd, const char *name);
 
 /* Hides from now on what lower layers have in directory name of dirfd. */
 int ply_upper_set_opaque(struct ply_upper *up, int dirfd, const char *name);
 /* Any other mark of the writing space. -EOPNOTSUPP where there is no space. */
-int ply_upper_set_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark, const void *value,
-		       size_t size);
+int ply_upper_set_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark,
+		       const void *value, size_t size);
 /* Removes all whiteouts and .wh. files from an upper directory that shows no entry; others stay. */
 int ply_upper_clear_marks(struct ply_upper *up, int dirfd);
 

@@ -11,8 +11,8 @@
 #include "base/sys.h"
 #include "layer/upper.h"
 
-int ply_upper_set_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark, const void *value,
-		       size_t size)
+int ply_upper_set_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark,
+		       const void *value, size_t size)
 {
 	char attr[64];
 
@@ -127,14 +127,16 @@ int ply_upper_whiteout_over(struct ply_upper *up, int dirfd, const char *name)
 }
 
 /* Without RENAME_EXCHANGE: for a moment neither is there, and the lower directory shows. */
-static int swap_in_two_steps(struct ply_upper *up, int dirfd, const char *name, struct ply_work_name *taken)
+static int swap_in_two_steps(struct ply_upper *up, int dirfd, const char *name,
+			     struct ply_work_name *taken)
 {
 	int err = sys_rename(dirfd, name, up->work, taken->text, 0);
 
 	return err ? err : ply_upper_whiteout(up, dirfd, name);
 }
 
-int ply_upper_whiteout_swap(struct ply_upper *up, int dirfd, const char *name, struct ply_work_name *taken)
+int ply_upper_whiteout_swap(struct ply_upper *up, int dirfd, const char *name,
+			    struct ply_work_name *taken)
 {
 	int err;
 

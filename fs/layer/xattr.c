@@ -36,16 +36,23 @@ int ply_xattr_to_disk(const char *name, char disk[PLY_XATTR_NAME_SIZE])
 
 	if (is_foreign_mark(name))
 		return -EPERM;
-	n = snprintf(disk, PLY_XATTR_NAME_SIZE, "%.*s%s%s", (int)prefix, name, prefix ? PLY_ESCAPE : "",
-		     name + prefix);
+	n = snprintf(disk, PLY_XATTR_NAME_SIZE, "%.*s%s%s", (int)prefix, name,
+		     prefix ? PLY_ESCAPE : "", name + prefix);
 	return n < PLY_XATTR_NAME_SIZE ? 0 : -ERANGE;
+}
+
+const char *ply_xattr_mark(const char *disk)
+{
+	size_t prefix = mark_prefix(disk);
+
+	if (is_foreign_mark(disk))
+		return disk + LEN(PLY_SPACE_FUSE_PREFIX);
+	return prefix && !is_escaped(disk, prefix) ? disk + prefix : NULL;
 }
 
 int ply_xattr_is_mark(const char *disk)
 {
-	size_t prefix = mark_prefix(disk);
-
-	return is_foreign_mark(disk) || (prefix && !is_escaped(disk, prefix));
+	return ply_xattr_mark(disk) != NULL;
 }
 
 size_t ply_xattr_filter_list(char *list, size_t size)

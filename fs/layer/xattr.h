@@ -15,6 +15,8 @@
 int ply_xattr_to_disk(const char *name, char disk[PLY_XATTR_NAME_SIZE]);
 /* Is this attribute on disk a mark, which users never see and no copy-up takes along? */
 int ply_xattr_is_mark(const char *disk);
+/* The mark's name behind its space's prefix, or NULL for what is no mark. */
+const char *ply_xattr_mark(const char *disk);
 /*
  * Makes a list as listxattr(2) gives it what a user sees: marks left out, deeper names brought up.
  * In place; the new length.

@@ -36,7 +36,7 @@ int ply_acl_create(void *acl, size_t size, mode_t *mode)
 {
 	struct acl_entry *e = (void *)((char *)acl + sizeof(uint32_t));
 	struct acl_entry *group = NULL, *mask = NULL;
-	size_t n = size / sizeof(*e);
+	size_t n;
 	uint32_t version;
 	int more = 0;
 

@@ -83,7 +83,8 @@ static int apply_locked(struct ply_union *u, struct ply_node *node, const struct
 	if (set->valid & (PLY_SET_UID | PLY_SET_GID))
 		err = set_owner(&place, set);
 	if (!err && (set->valid & PLY_SET_MODE))
-		err = S_ISLNK(node->type) ? -EOPNOTSUPP : sys_chmod(place.fd, place.name, set->mode & 07777);
+		err = S_ISLNK(node->type) ? -EOPNOTSUPP
+					  : sys_chmod(place.fd, place.name, set->mode & 07777);
 	if (!err && (set->valid & PLY_SET_KILL_PRIV))
 		err = ply_kill_priv(u, node);
 	if (!err && (set->valid & SET_TIMES))
@@ -94,7 +95,8 @@ static int apply_locked(struct ply_union *u, struct ply_node *node, const struct
 
 static int same_mtime(const struct statx *attr, const struct ply_setattr *set)
 {
-	return attr->stx_mtime.tv_sec == set->mtime.tv_sec && attr->stx_mtime.tv_nsec == set->mtime.tv_nsec;
+	return attr->stx_mtime.tv_sec == set->mtime.tv_sec &&
+	       attr->stx_mtime.tv_nsec == set->mtime.tv_nsec;
 }
 
 /*
@@ -114,7 +116,8 @@ static int sets_nothing(struct ply_union *u, struct ply_node *node, const struct
 	return same_mtime(attr, set);
 }
 
-int ply_setattr(struct ply_union *u, struct ply_node *node, const struct ply_setattr *set, struct statx *attr)
+int ply_setattr(struct ply_union *u, struct ply_node *node, const struct ply_setattr *set,
+		struct statx *attr)
 {
 	int has_size = (set->valid & PLY_SET_SIZE) != 0;
 	int err = sets_nothing(u, node, set, attr);

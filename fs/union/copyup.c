@@ -17,6 +17,7 @@
 #include <sys/sysmacros.h>
 
 #include "base/sys.h"
+#include "layer/copy.h"
 #include "union/data.h"
 #include "union/lookup.h"
 #include "union/origin.h"
@@ -29,7 +30,7 @@ struct copy {
 	struct ply_node *node;
 	struct statx stx; /* the lower inode's */
 	struct ply_work_name tmp;
-	int fd;		  /* regular files: open for reading and writing, else -1 */
+	int fd; /* regular files: open for reading and writing, else -1 */
 	int has_origin;
 };
 
@@ -51,8 +52,10 @@ static int save_times(int dirfd, struct times *t)
 
 	if (err)
 		return err;
-	t->ts[0] = (struct timespec){ .tv_sec = stx.stx_atime.tv_sec, .tv_nsec = stx.stx_atime.tv_nsec };
-	t->ts[1] = (struct timespec){ .tv_sec = stx.stx_mtime.tv_sec, .tv_nsec = stx.stx_mtime.tv_nsec };
+	t->ts[0] = (struct timespec){ .tv_sec = stx.stx_atime.tv_sec,
+				      .tv_nsec = stx.stx_atime.tv_nsec };
+	t->ts[1] = (struct timespec){ .tv_sec = stx.stx_mtime.tv_sec,
+				      .tv_nsec = stx.stx_mtime.tv_nsec };
 	return 0;
 }
 
@@ -82,7 +85,8 @@ static int make_special(struct ply_union *u, const struct ply_place *lower, stru
 	ssize_t n;
 
 	if (!S_ISLNK(c->stx.stx_mode))
-		return sys_mknod(u->upper.work, c->tmp.text, (c->stx.stx_mode & S_IFMT) | S_IRUSR | S_IWUSR,
+		return sys_mknod(u->upper.work, c->tmp.text,
+				 (c->stx.stx_mode & S_IFMT) | S_IRUSR | S_IWUSR,
 				 makedev(c->stx.stx_rdev_major, c->stx.stx_rdev_minor));
 	n = sys_readlink(lower->fd, lower->name, target, READLINK_MAX);
 	if (n < 0)
@@ -97,7 +101,8 @@ static int make_regular(struct ply_union *u, struct copy *c, off_t limit)
 	struct ply_fd *in;
 	int err;
 
-	c->fd = ply_open_retry(u, u->upper.work, c->tmp.text, O_RDWR | O_CREAT | O_EXCL, S_IRUSR | S_IWUSR);
+	c->fd = ply_open_retry(u, u->upper.work, c->tmp.text, O_RDWR | O_CREAT | O_EXCL,
+			       S_IRUSR | S_IWUSR);
 	if (c->fd < 0)
 		return c->fd;
 	if (limit != PLY_WHOLE_FILE && limit < size)
@@ -109,9 +114,20 @@ static int make_regular(struct ply_union *u, struct copy *c, off_t limit)
 	err = ply_data_open_lower(u, c->node, &in);
 	if (err)
 		return err;
-	err = ply_copy_data(u, in->fd, c->fd, size);
+	err = ply_copy_data(&u->layers[PLY_UPPER], in->fd, c->fd, size, NULL);
 	ply_fd_put(u->fds, in);
 	return err;
+}
+
+/* Gives what is built at fd/name all that the lower inode has, but for the marks of its layer. */
+static int copy_attrs(const struct ply_place *lower, const struct statx *stx, int fd,
+		      const char *name)
+{
+	struct ply_attr_source from = { .layer = lower->layer,
+					.fd = lower->fd,
+					.name = lower->name };
+
+	return ply_copy_attrs(&from, stx, fd, name);
 }
 
 static void discard(struct ply_union *u, struct copy *c)
@@ -137,7 +153,8 @@ static int build(struct ply_union *u, struct copy *c, off_t limit)
 	c->tmp = ply_work_new_name(&u->upper);
 	err = sys_statx(lower.fd, lower.name, STATX_BASIC_STATS, &c->stx);
 	if (!err)
-		err = S_ISREG(c->stx.stx_mode) ? make_regular(u, c, limit) : make_special(u, &lower, c);
+		err = S_ISREG(c->stx.stx_mode) ? make_regular(u, c, limit)
+					       : make_special(u, &lower, c);
 	if (!err) {
 		int fd = c->fd >= 0 ? c->fd : u->upper.work;
 		const char *name = c->fd >= 0 ? "" : c->tmp.text;
@@ -145,7 +162,7 @@ static int build(struct ply_union *u, struct copy *c, off_t limit)
 		/* The origin first: a mark of the user space needs the right to write. */
 		if (S_ISREG(c->stx.stx_mode) || ply_upper_is_trusted(&u->upper))
 			c->has_origin = ply_origin_write(u, &lower, fd, name);
-		err = ply_copy_attrs(u, &lower, &c->stx, fd, name);
+		err = copy_attrs(&lower, &c->stx, fd, name);
 	}
 	if (err)
 		discard(u, c);
@@ -315,7 +332,7 @@ static int copy_dir_locked(struct ply_union *u, struct ply_node *parent, struct 
 	if (!err)
 		err = sys_mkdir(u->upper.work, tmp.text, S_IRWXU);
 	if (!err) {
-		err = ply_copy_attrs(u, &lower, &stx, u->upper.work, tmp.text);
+		err = copy_attrs(&lower, &stx, u->upper.work, tmp.text);
 		if (!err)
 			err = move_in(u, tmp.text, dir->fd, node->names->text);
 		if (err)

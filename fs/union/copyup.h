@@ -19,13 +19,4 @@ int ply_copyup(struct ply_union *u, struct ply_node *node, off_t limit);
 /* Calls the hook for what may take long. */
 void ply_before_long(struct ply_union *u);
 
-/*
- * In attrcopy.c: gives what is built at fd/name the owner, xattrs, mode and times of the lower inode.
- * stx: the lower's. Marks of the layer are left out.
- */
-int ply_copy_attrs(struct ply_union *u, const struct ply_place *lower, const struct statx *stx, int fd,
-		   const char *name);
-/* In datacopy.c: the first size bytes of in, holes kept, shared where the file system can. */
-int ply_copy_data(struct ply_union *u, int in, int out, off_t size);
-
 #endif

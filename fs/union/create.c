@@ -22,6 +22,7 @@ struct making {
 	const struct ply_make *how;
 	struct ply_fd *fd; /* the upper directory */
 	int covers;	   /* a lower layer shows the name, so there is a whiteout */
+	int over;	   /* what has the name on disk is a whiteout, to be replaced */
 };
 
 static int make_at(int dirfd, const char *name, const struct ply_make *how, mode_t perm)
@@ -59,25 +60,47 @@ static int set_heritage(const struct making *m, const char *tmp, const struct pl
 	return err;
 }
 
-/* Moves what was built to its name. A directory cannot replace a whiteout but can change places with it. */
-static int move_in(const struct making *m, const char *tmp)
+/* To a name that nothing has; not every file system knows how to insist on that. */
+static int move_to_free_name(const struct making *m, const char *tmp)
 {
-	struct ply_upper *up = &m->u->upper;
-	int err = sys_rename(up->work, tmp, m->fd->fd, m->name, 0);
+	int work = m->u->upper.work;
+	int err = sys_rename(work, tmp, m->fd->fd, m->name, RENAME_NOREPLACE);
+
+	if (err != -EINVAL)
+		return err;
+	err = sys_access(m->fd->fd, m->name);
+	if (err != -ENOENT)
+		return err ? err : -EEXIST;
+	return sys_rename(work, tmp, m->fd->fd, m->name, 0);
+}
+
+/* A directory cannot replace a whiteout but can change places with it. */
+static int move_over_whiteout(const struct making *m, const char *tmp)
+{
+	int work = m->u->upper.work;
+	int err = sys_rename(work, tmp, m->fd->fd, m->name, 0);
 
 	if (err == -ENOTDIR) {
-		err = sys_rename(up->work, tmp, m->fd->fd, m->name, RENAME_EXCHANGE);
+		err = sys_rename(work, tmp, m->fd->fd, m->name, RENAME_EXCHANGE);
 		if (!err)
-			sys_unlink(up->work, tmp);
+			sys_unlink(work, tmp);
 	}
 	if (err == -EINVAL) {
 		/* No exchange here: two steps, between which the lower one shows. */
 		err = sys_unlink(m->fd->fd, m->name);
 		if (!err)
-			err = sys_rename(up->work, tmp, m->fd->fd, m->name, 0);
+			err = sys_rename(work, tmp, m->fd->fd, m->name, 0);
 	}
+	return err;
+}
+
+/* Moves what was built to its name. */
+static int move_in(const struct making *m, const char *tmp)
+{
+	int err = m->over ? move_over_whiteout(m, tmp) : move_to_free_name(m, tmp);
+
 	if (!err)
-		ply_upper_clear_aufs(up, m->fd->fd, m->name);
+		ply_upper_clear_aufs(&m->u->upper, m->fd->fd, m->name);
 	return err;
 }
 
@@ -134,16 +157,18 @@ static int make(struct making *m)
 		if (err < 0)
 			return err;
 	}
-	m->covers = err;
+	m->covers = m->over = err;
 	if (m->covers || !is_ours(m->u, &m->how->cred) || m->u->upper.kind == PLY_KIND_AUFS)
-		return make_in_work(m);
-	err = make_in_place(m);
+		err = make_in_work(m);
+	else
+		err = make_in_place(m);
 	if (err != -EEXIST)
 		return err;
 	/* Something is there: a whiteout that hides nothing, or a name that is taken. */
 	err = ply_name_shows(m->u, m->dir, m->name);
 	if (err)
 		return err < 0 ? err : -EEXIST;
+	m->over = 1;
 	return make_in_work(m);
 }
 
@@ -173,8 +198,8 @@ static int check_name(const char *name)
 	return ply_name_is_reserved(name) ? -EPERM : 0;
 }
 
-int ply_create(struct ply_union *u, struct ply_node *dir, const char *name, const struct ply_make *how,
-	       struct ply_entry *out)
+int ply_create(struct ply_union *u, struct ply_node *dir, const char *name,
+	       const struct ply_make *how, struct ply_entry *out)
 {
 	struct making m = { .u = u, .dir = dir, .name = name, .how = how };
 	int err = check_name(name);
@@ -199,7 +224,8 @@ int ply_create(struct ply_union *u, struct ply_node *dir, const char *name, cons
 }
 
 /* A nameless file of the upper, as it must be; the descriptor. dir->lock is held. */
-static int open_tmpfile(struct ply_union *u, struct ply_node *dir, int dirfd, const struct ply_make *how)
+static int open_tmpfile(struct ply_union *u, struct ply_node *dir, int dirfd,
+			const struct ply_make *how)
 {
 	mode_t mode = how->mode & 07777;
 	struct statx stx;
@@ -208,7 +234,8 @@ static int open_tmpfile(struct ply_union *u, struct ply_node *dir, int dirfd, co
 
 	if (acl < 0)
 		return acl;
-	fd = ply_open_retry(u, dirfd, ".", O_TMPFILE | O_RDWR, acl ? mode : mode & ~how->cred.umask);
+	fd = ply_open_retry(u, dirfd, ".", O_TMPFILE | O_RDWR,
+			    acl ? mode : mode & ~how->cred.umask);
 	if (fd < 0 || is_ours(u, &how->cred))
 		return fd;
 	err = sys_statx(dirfd, "", STATX_MODE, &stx);
@@ -245,7 +272,8 @@ static int attach_tmpfile(struct ply_union *u, int fd, struct ply_entry *out)
 	return 0;
 }
 
-int ply_tmpfile(struct ply_union *u, struct ply_node *dir, const struct ply_make *how, struct ply_entry *out)
+int ply_tmpfile(struct ply_union *u, struct ply_node *dir, const struct ply_make *how,
+		struct ply_entry *out)
 {
 	struct ply_fd *fd;
 	int err = ply_copyup(u, dir, PLY_WHOLE_FILE), tmp = -1;
@@ -288,7 +316,8 @@ static int link_inode(struct ply_union *u, struct ply_node *node, int dirfd, con
 }
 
 /* dir->lock and node->lock are held. */
-static int link_locked(struct ply_union *u, struct ply_node *node, struct ply_node *dir, const char *name)
+static int link_locked(struct ply_union *u, struct ply_node *node, struct ply_node *dir,
+		       const char *name)
 {
 	struct ply_name *record;
 	struct ply_fd *fd;

@@ -88,7 +88,8 @@ int ply_data_open(struct ply_union *u, struct ply_node *node, struct ply_fd **ou
 }
 
 /* Brings the file up, whole, and opens it for writing. */
-static int open_for_write(struct ply_union *u, struct ply_node *node, unsigned flags, struct ply_fd **out)
+static int open_for_write(struct ply_union *u, struct ply_node *node, unsigned flags,
+			  struct ply_fd **out)
 {
 	int err;
 
@@ -147,8 +148,8 @@ ssize_t ply_read(struct ply_union *u, struct ply_node *node, void *buf, size_t s
 	return done || n >= 0 ? (ssize_t)done : n;
 }
 
-ssize_t ply_write(struct ply_union *u, struct ply_node *node, const void *buf, size_t size, off_t off,
-		  unsigned flags)
+ssize_t ply_write(struct ply_union *u, struct ply_node *node, const void *buf, size_t size,
+		  off_t off, unsigned flags)
 {
 	struct ply_fd *fd;
 	size_t done = 0;
@@ -166,7 +167,8 @@ ssize_t ply_write(struct ply_union *u, struct ply_node *node, const void *buf, s
 	return done || n >= 0 ? (ssize_t)done : n;
 }
 
-int ply_fallocate(struct ply_union *u, struct ply_node *node, int mode, off_t off, off_t len, unsigned flags)
+int ply_fallocate(struct ply_union *u, struct ply_node *node, int mode, off_t off, off_t len,
+		  unsigned flags)
 {
 	struct ply_fd *fd;
 	int err;
@@ -209,8 +211,8 @@ static ssize_t copy_by_hand(int in, off_t in_off, int out, off_t out_off, size_t
 	return n;
 }
 
-ssize_t ply_copy_range(struct ply_union *u, struct ply_node *from, off_t from_off, struct ply_node *to,
-		       off_t to_off, size_t len, unsigned flags)
+ssize_t ply_copy_range(struct ply_union *u, struct ply_node *from, off_t from_off,
+		       struct ply_node *to, off_t to_off, size_t len, unsigned flags)
 {
 	struct ply_fd *in, *out;
 	off_t in_off = from_off, out_off = to_off;

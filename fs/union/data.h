@@ -8,7 +8,8 @@
 #include "union/place.h"
 
 enum ply_slot {
-	PLY_SLOT_UPPER = 0, /* for directories the slot is the layer's index, so 0 is the upper too */
+	PLY_SLOT_UPPER =
+		0, /* for directories the slot is the layer's index, so 0 is the upper too */
 	PLY_SLOT_LOWER = 1,
 };
 

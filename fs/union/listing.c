@@ -89,7 +89,8 @@ static int64_t keep_name(struct ply_listing *l, const char *name)
 	return (int64_t)at;
 }
 
-static int compare(const struct ply_listing *l, uint64_t hash, const char *name, const struct ply_item *item)
+static int compare(const struct ply_listing *l, uint64_t hash, const char *name,
+		   const struct ply_item *item)
 {
 	if (hash != item->hash)
 		return hash < item->hash ? -1 : 1;
@@ -113,7 +114,8 @@ static size_t lower_bound(const struct ply_listing *l, const struct items *items
 	return lo;
 }
 
-static struct ply_item *find_in(struct ply_listing *l, struct items *items, uint64_t hash, const char *name)
+static struct ply_item *find_in(struct ply_listing *l, struct items *items, uint64_t hash,
+				const char *name)
 {
 	size_t i = lower_bound(l, items, hash, name);
 
@@ -130,7 +132,8 @@ struct ply_item *ply_listing_find(struct ply_listing *l, const char *name)
 	return item ? item : find_in(l, &l->tail, hash, name);
 }
 
-int ply_listing_append(struct ply_listing *l, const char *name, unsigned type, unsigned flags, uint64_t mask)
+int ply_listing_append(struct ply_listing *l, const char *name, unsigned type, unsigned flags,
+		       uint64_t mask)
 {
 	int64_t at;
 

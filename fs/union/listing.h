@@ -28,7 +28,8 @@ enum ply_item_flags {
 /* 24 bytes, and the name. */
 struct ply_item {
 	uint64_t hash; /* 63 bits, the low four are 0 */
-	uint64_t mask; /* bit i: look in lowers[i] of the directory; the last bit: in all from there on */
+	uint64_t
+		mask; /* bit i: look in lowers[i] of the directory; the last bit: in all from there on */
 	uint32_t name; /* offset in the names */
 	uint8_t type;  /* DT_ value */
 	uint8_t flags;
@@ -40,7 +41,8 @@ void ply_listing_free(struct ply_listing *l);
 const char *ply_item_name(const struct ply_listing *l, const struct ply_item *item);
 
 /* Building: appends without order. -ENOMEM. */
-int ply_listing_append(struct ply_listing *l, const char *name, unsigned type, unsigned flags, uint64_t mask);
+int ply_listing_append(struct ply_listing *l, const char *name, unsigned type, unsigned flags,
+		       uint64_t mask);
 /* Sorts what was appended. */
 void ply_listing_sort(struct ply_listing *l);
 /*

@@ -37,15 +37,6 @@ int ply_name_is_reserved(const char *name)
 	return ply_is_aufs_name(name);
 }
 
-static int is_hole(const struct ply_layer *layer, int fd, const char *name)
-{
-	struct statx stx;
-
-	if (!layer->hole.present || strcmp(name, layer->hole.name) || sys_statx(fd, "", STATX_INO, &stx))
-		return 0;
-	return stx.stx_ino == layer->hole.dir_ino;
-}
-
 /* What one layer says of a name. */
 enum says {
 	SAYS_NOTHING,
@@ -55,19 +46,21 @@ enum says {
 };
 
 /* index: of dir->lowers, -1 the upper. more: layers below may have the name. -errno on trouble. */
-static int ask_layer(struct ply_union *u, struct ply_node *dir, int index, int more, int fd, const char *name,
-		     struct statx *stx)
+static int ask_layer(struct ply_union *u, struct ply_node *dir, int index, int more, int fd,
+		     const char *name, struct statx *stx)
 {
 	unsigned l = index < 0 ? PLY_UPPER : dir->dir->lowers[index].layer;
 	struct ply_layer *layer = &u->layers[l];
-	int err = sys_statx(fd, name, STATX_BASIC_STATS | STATX_BTIME, stx);
+	int err;
 
+	/* Even to stat it would be to wait for ourselves. */
+	if (ply_layer_is_hole(layer, fd, name))
+		return SAYS_NOTHING;
+	err = sys_statx(fd, name, STATX_BASIC_STATS | STATX_BTIME, stx);
 	if (err == -ENOENT)
 		return more && ply_mark_aufs(fd, name) ? SAYS_WHITEOUT : SAYS_NOTHING;
 	if (err)
 		return err;
-	if (is_hole(layer, fd, name))
-		return SAYS_NOTHING;
 	if (ply_is_whiteout(stx))
 		return SAYS_WHITEOUT;
 	if (S_ISREG(stx->stx_mode) && !stx->stx_size && ply_dir_announces(u, dir, index, fd) &&
@@ -160,8 +153,8 @@ static int take(struct ply_union *u, struct walk *w, int index, int says, const 
 	return err ? err : says == SAYS_THERE_ALONE;
 }
 
-static int resolve(struct ply_union *u, struct ply_node *dir, const char *name, const struct hint *hint,
-		   struct found *f)
+static int resolve(struct ply_union *u, struct ply_node *dir, const char *name,
+		   const struct hint *hint, struct found *f)
 {
 	struct ply_dir *d = dir->dir;
 	struct walk w = { .dir = dir, .name = name, .f = f };
@@ -285,7 +278,8 @@ static int known_attr(struct ply_union *u, struct ply_node *node, struct statx *
 }
 
 /* The attributes as they were found, unless another name's inode is the node's by now. */
-static int found_attr(struct ply_union *u, struct ply_node *node, const struct found *f, struct statx *attr)
+static int found_attr(struct ply_union *u, struct ply_node *node, const struct found *f,
+		      struct statx *attr)
 {
 	if (!attr)
 		return 0;
@@ -304,7 +298,7 @@ static int found_attr(struct ply_union *u, struct ply_node *node, const struct f
 static int find_once(struct ply_union *u, struct ply_node *dir, const char *name, int locked,
 		     struct ply_node **out, struct statx *attr)
 {
-	struct found f;
+	struct found f = { 0 };
 	struct hint hint;
 	uint64_t version;
 	int err;
@@ -374,8 +368,8 @@ int ply_lookup(struct ply_union *u, struct ply_node *dir, const char *name, stru
 	return err;
 }
 
-int ply_attach_new(struct ply_union *u, struct ply_node *dir, const char *name, const struct statx *stx,
-		   struct ply_node **out)
+int ply_attach_new(struct ply_union *u, struct ply_node *dir, const char *name,
+		   const struct statx *stx, struct ply_node **out)
 {
 	struct found f = { .stx = *stx, .layer = PLY_UPPER, .in_upper = 1 };
 

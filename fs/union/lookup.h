@@ -18,8 +18,8 @@ int ply_find(struct ply_union *u, struct ply_node *dir, const char *name, struct
  * Makes the node of something just made in the upper, and its name. One reference. dir->lock is held.
  * place: whether the name is where the node is reached from now on.
  */
-int ply_attach_new(struct ply_union *u, struct ply_node *dir, const char *name, const struct statx *stx,
-		   struct ply_node **out);
+int ply_attach_new(struct ply_union *u, struct ply_node *dir, const char *name,
+		   const struct statx *stx, struct ply_node **out);
 
 /* 1 when the union shows the name, 0 when not. dir->lock is held. */
 int ply_name_shows(struct ply_union *u, struct ply_node *dir, const char *name);

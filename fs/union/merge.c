@@ -18,7 +18,6 @@ struct reading {
 	int fd;
 	unsigned flags; /* of what is found */
 	int announces;
-	int in_hole; /* this directory holds the mountpoint */
 };
 
 /* AUFS marks are collected beside the names and applied at the end: order must not matter. */
@@ -26,7 +25,8 @@ static int add_aufs(struct reading *r, const char *name)
 {
 	if (!strncmp(name, PLY_AUFS_META, sizeof(PLY_AUFS_META) - 1))
 		return 0;
-	return ply_listing_append(r->l, name + PLY_AUFS_PREFIX_LEN, DT_UNKNOWN, PLY_ITEM_WHITEOUT, 0);
+	return ply_listing_append(r->l, name + PLY_AUFS_PREFIX_LEN, DT_UNKNOWN, PLY_ITEM_WHITEOUT,
+				  0);
 }
 
 static int needs_stat(const struct reading *r, unsigned char type)
@@ -44,7 +44,7 @@ static int add_entry(void *arg, const char *name, unsigned char type, uint64_t i
 	(void)ino;
 	if (ply_is_aufs_name(name))
 		return add_aufs(r, name);
-	if (r->in_hole && !strcmp(name, r->layer->hole.name))
+	if (ply_layer_is_hole(r->layer, r->fd, name))
 		return 0;
 	if (needs_stat(r, type)) {
 		err = sys_statx(r->fd, name, STATX_BASIC_STATS, &stx);
@@ -64,19 +64,10 @@ static int add_entry(void *arg, const char *name, unsigned char type, uint64_t i
 	return ply_listing_append(r->l, name, type, flags, 0);
 }
 
-/* Does the directory of this descriptor hold the mountpoint? */
-static int holds_mountpoint(const struct ply_layer *layer, int fd)
-{
-	struct statx stx;
-
-	if (!layer->hole.present || sys_statx(fd, "", STATX_INO, &stx) < 0)
-		return 0;
-	return stx.stx_ino == layer->hole.dir_ino;
-}
-
 int ply_dir_announces(struct ply_union *u, struct ply_node *dir, int index, int fd)
 {
-	_Atomic uint8_t *known = index < 0 ? &dir->dir->upper_announces : &dir->dir->lowers[index].announces;
+	_Atomic uint8_t *known =
+		index < 0 ? &dir->dir->upper_announces : &dir->dir->lowers[index].announces;
 	unsigned layer = index < 0 ? PLY_UPPER : dir->dir->lowers[index].layer;
 	unsigned state = atomic_load_explicit(known, memory_order_relaxed);
 
@@ -95,7 +86,6 @@ static int read_open_dir(struct ply_union *u, struct ply_node *dir, int index, s
 	mode_t old;
 
 	r->announces = ply_dir_announces(u, dir, index, r->fd);
-	r->in_hole = holds_mountpoint(r->layer, r->fd);
 	err = ply_layer_list(r->fd, add_entry, r);
 	if (err != -EBADF && err != -EACCES)
 		return err;
@@ -113,7 +103,8 @@ static int read_open_dir(struct ply_union *u, struct ply_node *dir, int index, s
 }
 
 /* One layer's own listing, sorted: index as of ply_dir_announces. */
-static int read_layer(struct ply_union *u, struct ply_node *dir, int index, struct ply_listing **out)
+static int read_layer(struct ply_union *u, struct ply_node *dir, int index,
+		      struct ply_listing **out)
 {
 	unsigned layer = index < 0 ? PLY_UPPER : dir->dir->lowers[index].layer;
 	struct reading r = {
@@ -143,7 +134,8 @@ static int read_layer(struct ply_union *u, struct ply_node *dir, int index, stru
 }
 
 /* Lays all lowers under top, which is the upper's listing or the first lower's. */
-static int lay_lowers(struct ply_union *u, struct ply_node *dir, unsigned first, struct ply_listing *top)
+static int lay_lowers(struct ply_union *u, struct ply_node *dir, unsigned first,
+		      struct ply_listing *top)
 {
 	for (unsigned i = first; i < dir->dir->nlowers; i++) {
 		struct ply_listing *below = NULL;

@@ -64,7 +64,8 @@ struct ply_node *ply_node_by_id(struct ply_union *u, uint64_t id)
 	if (id == PLY_ROOT_ID)
 		return u->root;
 	node = slot_node(u, (uint32_t)id);
-	if (!node || !(id >> 32) || __atomic_load_n(&node->generation, __ATOMIC_RELAXED) != id >> 32)
+	if (!node || !(id >> 32) ||
+	    __atomic_load_n(&node->generation, __ATOMIC_RELAXED) != id >> 32)
 		return NULL;
 	return node;
 }
@@ -85,7 +86,9 @@ struct ply_node *ply_node_new(struct ply_union *u, mode_t type, struct ply_dir *
 		node = slot_node(u, slot);
 		if (++u->generation == 0)
 			u->generation = 1;
-		*node = (struct ply_node){ .slot = slot, .refs = 1, .type = type & S_IFMT, .dir = dir };
+		*node = (struct ply_node){
+			.slot = slot, .refs = 1, .type = type & S_IFMT, .dir = dir
+		};
 		__atomic_store_n(&node->generation, u->generation, __ATOMIC_RELAXED);
 		pthread_mutex_init(&node->lock, NULL);
 		u->nodes++;
@@ -241,7 +244,8 @@ void ply_forget(struct ply_union *u, struct ply_node *node, uint64_t n)
 		reap(u, node);
 }
 
-static struct ply_name *find_name_locked(struct ply_union *u, struct ply_node *dir, const char *text)
+static struct ply_name *find_name_locked(struct ply_union *u, struct ply_node *dir,
+					 const char *text)
 {
 	size_t len = strlen(text);
 	struct ply_link *link = ply_table_find(&u->names, key_of(dir, text, len));
@@ -423,7 +427,8 @@ struct ply_node *ply_inode_find(struct ply_union *u, unsigned layer, const struc
 	for (; link; link = ply_table_next(link)) {
 		struct ply_inode *inode = ply_container(link, struct ply_inode, link);
 
-		if (inode->layer == layer && inode->ino == stx->stx_ino && inode->dev == stx_dev(stx)) {
+		if (inode->layer == layer && inode->ino == stx->stx_ino &&
+		    inode->dev == stx_dev(stx)) {
 			node = inode->node;
 			node->refs++;
 			break;
@@ -433,7 +438,8 @@ struct ply_node *ply_inode_find(struct ply_union *u, unsigned layer, const struc
 	return node;
 }
 
-void ply_inode_add(struct ply_union *u, struct ply_node *node, unsigned layer, const struct statx *stx)
+void ply_inode_add(struct ply_union *u, struct ply_node *node, unsigned layer,
+		   const struct statx *stx)
 {
 	struct ply_inode *inode = calloc(1, sizeof(*inode));
 

@@ -1,18 +1,4 @@
-/*
- * Nodes: the inodes of the union, their names, and the tables that find them.
- *
- * Locks, as nesting; a thread may take what stands further in, never further out:
- *
- *   rename_lock                  renames that move between directories, one at a time
- *     node->lock of directories  the ancestor first, unrelated ones by address
- *       node->lock of a file     several by address
- *         union->tree            tables, names, reference counts: memory only
- *         listing cache, fdcache, copy condition: leaves
- *
- * No lock but node->lock is held across a system call, and node->lock not while file data is copied.
- * A directory's lock covers its entries on disk and its fields in ply_dir; a file's lock covers which name
- * and layer it is reached by (so a name stays what it was while a system call uses it), held, and state.
- */
+/* Nodes: the inodes of the union, their names, and the tables that find them. */
 #ifndef PLY_UNION_NODE_H
 #define PLY_UNION_NODE_H
 
@@ -26,6 +12,20 @@
 #include "layer/upper.h"
 #include "union/union.h"
 
+/*
+ * Locks, as nesting; a thread may take what stands further in, never further out:
+ *
+ *   rename_lock                  renames that move between directories, one at a time
+ *     node->lock of directories  the ancestor first, unrelated ones by address
+ *       node->lock of a file     several by address
+ *         union->tree            tables, names, reference counts: memory only
+ *         listing_lock, copy_lock, fdcache: leaves
+ *
+ * No lock but node->lock is held across a system call, and node->lock not while file data is copied.
+ * A directory's lock covers its entries on disk and its fields in ply_dir; a file's lock covers which name
+ * and layer it is reached by (so a name stays what it was while a system call uses it), held, and state.
+ */
+
 #define PLY_UPPER 0 /* index of the upper in union->layers; lowers are 1 and up, topmost first */
 
 /* A name in the union. The record of a removed name stays as the way to what a lower layer has there. */
@@ -35,7 +35,7 @@ struct ply_name {
 	struct ply_node *node;
 	struct ply_name *next; /* other names of the node; tree */
 	uint8_t len;
-	uint8_t dead;	/* removed from the union; tree */
+	uint8_t dead;	  /* removed from the union; tree */
 	uint8_t in_upper; /* the upper has this node by this name; node->lock */
 	char text[];
 };
@@ -52,18 +52,18 @@ struct ply_node {
 	uint32_t slot;
 	uint32_t generation; /* 0: the slot is free */
 	uint32_t refs;	     /* names below it, and who works on it without a lookup; tree */
-	uint16_t layer;	     /* of the lower file, or of a directory's topmost; PLY_UPPER: none below */
-	uint16_t type;	     /* S_IFMT bits */
-	_Atomic uint8_t state; /* enum ply_state, changed under lock */
-	uint8_t hashed;	       /* in union->inodes; tree */
-	uint8_t has_origin;    /* upper: its number is that of a lower file; lock */
-	uint8_t copying;       /* a thread brings it up, others wait; copy_lock */
-	int32_t extra_links;   /* st_nlink of the union less that of the inode; lock */
-	uint64_t lookups;      /* tree */
-	uint64_t ino;	       /* as the union shows it */
+	uint16_t layer; /* of the lower file, or of a directory's topmost; PLY_UPPER: none below */
+	uint16_t type;	/* S_IFMT bits */
+	_Atomic uint8_t state;	/* enum ply_state, changed under lock */
+	uint8_t hashed;		/* in union->inodes; tree */
+	uint8_t has_origin;	/* upper: its number is that of a lower file; lock */
+	uint8_t copying;	/* a thread brings it up, others wait; copy_lock */
+	int32_t extra_links;	/* st_nlink of the union less that of the inode; lock */
+	uint64_t lookups;	/* tree */
+	uint64_t ino;		/* as the union shows it */
 	struct ply_name *names; /* the first is the one it is reached by; tree and lock */
 	union {
-		struct ply_dir *dir;   /* directories */
+		struct ply_dir *dir;	 /* directories */
 		struct ply_inode *inode; /* files with more than one link, else NULL */
 	};
 	struct ply_fd *held; /* unlinked: what keeps the upper inode; lock */
@@ -85,14 +85,14 @@ enum ply_known {
 
 struct ply_dir {
 	struct ply_node *node;
-	_Atomic uint8_t in_upper;   /* changed under lock, never back */
+	_Atomic uint8_t in_upper; /* changed under lock, never back */
 	_Atomic uint8_t upper_announces;
-	uint8_t default_acl;	    /* enum ply_known: the upper directory has one */
-	uint8_t impure;		    /* enum ply_known */
-	uint16_t probes;	    /* lookups answered without a listing */
+	uint8_t default_acl; /* enum ply_known: the upper directory has one */
+	uint8_t impure;	     /* enum ply_known */
+	uint16_t probes;     /* lookups answered without a listing */
 	uint16_t nlowers;
 	uint64_t version; /* counts changes of entries: a lookup that saw it move starts again */
-	struct ply_listing *listing; /* or NULL */
+	struct ply_listing *listing;   /* or NULL */
 	struct ply_dir *newer, *older; /* listing cache */
 	size_t listing_bytes;	       /* as the listing cache counted it */
 	struct ply_dir_layer lowers[]; /* topmost first, never changes */
@@ -135,10 +135,11 @@ struct ply_union {
 	uint32_t *free_slots; /* tree */
 	size_t nfree, free_size;
 	uint32_t generation;
-	struct ply_table names;	 /* by parent and name */
-	struct ply_table inodes; /* by layer, device and number */
+	struct ply_table names;	    /* by parent and name */
+	struct ply_table inodes;    /* by layer, device and number */
 	uint64_t name_bytes, nodes; /* tree */
-	_Atomic uint64_t moves_begun, moves_done; /* renames of directories: a path opened meanwhile is opened again */
+	_Atomic uint64_t moves_begun,
+		moves_done; /* renames of directories: a path opened meanwhile is opened again */
 
 	pthread_mutex_t listing_lock;
 	struct ply_dir *newest, *oldest;
@@ -151,7 +152,8 @@ struct ply_union {
 	dev_t fs_dev[128]; /* file systems by number; tree */
 	unsigned nfs;
 	struct ply_node *root;
-	struct ply_node *work_node; /* parent of the names that unlinked files get in the work directory */
+	struct ply_node
+		*work_node; /* parent of the names that unlinked files get in the work directory */
 	_Atomic uint64_t copyups, copyup_bytes;
 };
 
@@ -216,7 +218,8 @@ int ply_node_has_name(struct ply_union *u, struct ply_node *node);
 /* Hard links: the node of an inode with one more reference, or NULL. */
 struct ply_node *ply_inode_find(struct ply_union *u, unsigned layer, const struct statx *stx);
 /* Makes node the one that is found; no error: without memory it is not found. */
-void ply_inode_add(struct ply_union *u, struct ply_node *node, unsigned layer, const struct statx *stx);
+void ply_inode_add(struct ply_union *u, struct ply_node *node, unsigned layer,
+		   const struct statx *stx);
 
 /* The union's number for an inode of a layer's file system. */
 uint64_t ply_ino_map(struct ply_union *u, const struct statx *stx);

@@ -21,12 +21,13 @@ static int is_impure(struct ply_union *u, struct ply_node *dir, int fd)
 
 static int same_handle(const struct ply_fh *a, const struct ply_fh *b)
 {
-	return a->len == b->len && a->type == b->type && !memcmp(a->fid, b->fid, a->len - PLY_FH_HEADER);
+	return a->len == b->len && a->type == b->type &&
+	       !memcmp(a->fid, b->fid, a->len - PLY_FH_HEADER);
 }
 
 /* The origin is mostly what a lower layer has by the same name. */
-static int ino_beside(struct ply_union *u, struct ply_node *dir, const char *name, const struct ply_fh *origin,
-		      uint64_t *ino)
+static int ino_beside(struct ply_union *u, struct ply_node *dir, const char *name,
+		      const struct ply_fh *origin, uint64_t *ino)
 {
 	for (unsigned i = 0; i < dir->dir->nlowers; i++) {
 		unsigned layer = dir->dir->lowers[i].layer;
@@ -78,8 +79,8 @@ static int ino_by_handle(struct ply_union *u, const struct ply_fh *origin, uint6
 	return -ENOENT;
 }
 
-void ply_origin_set_ino(struct ply_union *u, struct ply_node *dir, const char *name, struct ply_node *node,
-			const struct statx *stx)
+void ply_origin_set_ino(struct ply_union *u, struct ply_node *dir, const char *name,
+			struct ply_node *node, const struct statx *stx)
 {
 	struct ply_fh origin;
 	struct ply_fd *fd;

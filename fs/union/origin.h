@@ -8,8 +8,8 @@
 #include "union/node.h"
 
 /* Sets the number that the union shows for a file found under name: node->ino and has_origin. */
-void ply_origin_set_ino(struct ply_union *u, struct ply_node *dir, const char *name, struct ply_node *node,
-			const struct statx *stx);
+void ply_origin_set_ino(struct ply_union *u, struct ply_node *dir, const char *name,
+			struct ply_node *node, const struct statx *stx);
 /* For a directory: the number of the topmost lower one, so that a copy-up changes nothing. */
 uint64_t ply_origin_dir_ino(struct ply_union *u, struct ply_node *dir, const char *name,
 			    const struct ply_dir *found, const struct statx *stx);

@@ -67,8 +67,8 @@ static int path_prepend(struct path *p, const struct ply_name *name)
  * From dir up to the root or a directory with a cached descriptor, which is then held in *base
  * (NULL: the root). The tree lock is held: names do not change.
  */
-static int climb_locked(struct ply_union *u, struct ply_node *dir, unsigned layer, struct path *path,
-			struct ply_fd **base)
+static int climb_locked(struct ply_union *u, struct ply_node *dir, unsigned layer,
+			struct path *path, struct ply_fd **base)
 {
 	*base = NULL;
 	while (dir != u->root) {
@@ -176,7 +176,8 @@ int ply_dir_open(struct ply_union *u, struct ply_node *dir, unsigned layer, stru
 	return *out ? 0 : -ENOMEM;
 }
 
-static int leads_up(const struct ply_union *u, const struct ply_node *node, const struct ply_name *name)
+static int leads_up(const struct ply_union *u, const struct ply_node *node,
+		    const struct ply_name *name)
 {
 	if (name->dead)
 		return name->parent == u->work_node;
@@ -195,7 +196,8 @@ struct ply_name *ply_upper_name(struct ply_union *u, struct ply_node *node)
 	return name;
 }
 
-static int by_name(struct ply_union *u, struct ply_name *name, unsigned layer, struct ply_place *place)
+static int by_name(struct ply_union *u, struct ply_name *name, unsigned layer,
+		   struct ply_place *place)
 {
 	int err;
 

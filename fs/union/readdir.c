@@ -84,7 +84,8 @@ static int fill_dots(ply_fill_fn fill, void *arg, uint64_t *cookie)
 	return 1;
 }
 
-int ply_readdir(struct ply_union *u, struct ply_node *dir, uint64_t cookie, ply_fill_fn fill, void *arg)
+int ply_readdir(struct ply_union *u, struct ply_node *dir, uint64_t cookie, ply_fill_fn fill,
+		void *arg)
 {
 	struct batch *b;
 	int more;

@@ -21,7 +21,8 @@ static int open_held(struct ply_union *u, struct ply_node *node)
 	if (fd)
 		return fd;
 	if (ply_node_is_dir(node)) {
-		fd = ply_open_retry(u, place.fd, place.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+		fd = ply_open_retry(u, place.fd, place.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW,
+				    0);
 	} else if (S_ISREG(node->type)) {
 		fd = ply_layer_open_upper(place.fd, place.name, O_RDWR);
 		if (fd < 0)
@@ -65,7 +66,8 @@ void ply_unhold(struct ply_union *u, struct ply_node *node)
 	atomic_fetch_sub(&u->nheld, 1);
 }
 
-int ply_is_last_upper_name(struct ply_union *u, struct ply_node *node, const struct ply_name *record)
+int ply_is_last_upper_name(struct ply_union *u, struct ply_node *node,
+			   const struct ply_name *record)
 {
 	int last = 1;
 
@@ -77,8 +79,8 @@ int ply_is_last_upper_name(struct ply_union *u, struct ply_node *node, const str
 	return last;
 }
 
-int ply_lock_name(struct ply_union *u, struct ply_node *dir, struct ply_node *node, const char *name,
-		  struct ply_name **record)
+int ply_lock_name(struct ply_union *u, struct ply_node *dir, struct ply_node *node,
+		  const char *name, struct ply_name **record)
 {
 	pthread_mutex_lock(&dir->lock);
 	pthread_mutex_lock(&node->lock);

@@ -14,14 +14,15 @@ void ply_hold(struct ply_union *u, struct ply_node *node);
 /* Undoes ply_hold when the name stays after all. */
 void ply_unhold(struct ply_union *u, struct ply_node *node);
 /* Is record the only name by which the upper has node? */
-int ply_is_last_upper_name(struct ply_union *u, struct ply_node *node, const struct ply_name *record);
+int ply_is_last_upper_name(struct ply_union *u, struct ply_node *node,
+			   const struct ply_name *record);
 
 /*
  * The name that ply_find found, locked: dir->lock and node->lock are then held, and record is valid.
  * -EAGAIN when the name is another's by now, nothing is locked.
  */
-int ply_lock_name(struct ply_union *u, struct ply_node *dir, struct ply_node *node, const char *name,
-		  struct ply_name **record);
+int ply_lock_name(struct ply_union *u, struct ply_node *dir, struct ply_node *node,
+		  const char *name, struct ply_name **record);
 void ply_unlock_name(struct ply_node *dir, struct ply_node *node);
 
 #endif

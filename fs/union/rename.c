@@ -216,7 +216,8 @@ static int move_with_whiteout(struct renaming *r)
 	int err = -EINVAL;
 
 	if (up->kind == PLY_KIND_CHAR && !ply_layer_lacks(up->layer, PLY_LACKS_RENAME_WHITEOUT)) {
-		err = sys_rename(r->from.fd->fd, r->from.name, r->to.fd->fd, r->to.name, RENAME_WHITEOUT);
+		err = sys_rename(r->from.fd->fd, r->from.name, r->to.fd->fd, r->to.name,
+				 RENAME_WHITEOUT);
 		if (err == -EINVAL || err == -EPERM)
 			ply_layer_set_lack(up->layer, PLY_LACKS_RENAME_WHITEOUT);
 	}
@@ -229,7 +230,8 @@ static int move_with_whiteout(struct renaming *r)
 /* A directory onto a whiteout: they change places, and the whiteout is where one is needed or removed. */
 static int move_over_whiteout(struct renaming *r)
 {
-	int err = sys_rename(r->from.fd->fd, r->from.name, r->to.fd->fd, r->to.name, RENAME_EXCHANGE);
+	int err =
+		sys_rename(r->from.fd->fd, r->from.name, r->to.fd->fd, r->to.name, RENAME_EXCHANGE);
 
 	if (err == -EINVAL) {
 		err = sys_unlink(r->to.fd->fd, r->to.name);
@@ -245,7 +247,8 @@ static int move_on_disk(struct renaming *r)
 	int err;
 
 	if (r->flags & RENAME_EXCHANGE)
-		return sys_rename(r->from.fd->fd, r->from.name, r->to.fd->fd, r->to.name, RENAME_EXCHANGE);
+		return sys_rename(r->from.fd->fd, r->from.name, r->to.fd->fd, r->to.name,
+				  RENAME_EXCHANGE);
 	if (r->from.covers)
 		err = move_with_whiteout(r);
 	else

@@ -55,22 +55,26 @@ static int is_inside(const char *path, const char *other)
 static int check_upper_paths(const struct ply_union_config *cfg, struct ply_why *why)
 {
 	char upper[PATH_MAX], work[PATH_MAX], lower[PATH_MAX];
+	int err = sys_realpath(cfg->upper, upper);
 
-	if (!realpath(cfg->upper, upper))
-		return say(why, -errno, "cannot open upper directory", cfg->upper);
-	if (!realpath(cfg->work, work))
-		return say(why, -errno, "cannot open work directory", cfg->work);
+	if (err)
+		return say(why, err, "cannot open upper directory", cfg->upper);
+	err = sys_realpath(cfg->work, work);
+	if (err)
+		return say(why, err, "cannot open work directory", cfg->work);
 	if (is_inside(upper, work) || is_inside(work, upper)) {
-		snprintf(why->text, sizeof(why->text), "upper '%s' and work '%s' lie within each other",
-			 cfg->upper, cfg->work);
+		snprintf(why->text, sizeof(why->text),
+			 "upper '%s' and work '%s' lie within each other", cfg->upper, cfg->work);
 		return -EINVAL;
 	}
 	for (size_t i = 0; i < cfg->nlowers; i++) {
-		if (!realpath(cfg->lowers[i], lower))
-			return say(why, -errno, "cannot open lower layer", cfg->lowers[i]);
+		err = sys_realpath(cfg->lowers[i], lower);
+		if (err)
+			return say(why, err, "cannot open lower layer", cfg->lowers[i]);
 		if (!strcmp(lower, upper) || !strcmp(lower, work)) {
-			snprintf(why->text, sizeof(why->text), "'%s' cannot be both a lower layer and %s",
-				 cfg->lowers[i], strcmp(lower, work) ? "the upper" : "the work directory");
+			snprintf(why->text, sizeof(why->text),
+				 "'%s' cannot be both a lower layer and %s", cfg->lowers[i],
+				 strcmp(lower, work) ? "the upper" : "the work directory");
 			return -EINVAL;
 		}
 	}
@@ -91,18 +95,20 @@ static const int whiteout_kind[] = {
 	[PLY_WHITEOUT_AUFS] = PLY_KIND_AUFS,
 };
 
-static int explain_upper(const struct ply_union_config *cfg, struct ply_why *why, int err, const char *what)
+static int explain_upper(const struct ply_union_config *cfg, struct ply_why *why, int err,
+			 const char *what)
 {
 	if (err == -EBUSY)
 		snprintf(why->text, sizeof(why->text),
-			 "upper '%s' or work '%s' is in use by another mount", cfg->upper, cfg->work);
+			 "upper '%s' or work '%s' is in use by another mount", cfg->upper,
+			 cfg->work);
 	else if (err == -EXDEV)
 		snprintf(why->text, sizeof(why->text),
-			 "work '%s' is not on the same mount of the same file system as upper '%s'", cfg->work,
-			 cfg->upper);
+			 "work '%s' is not on the same mount of the same file system as upper '%s'",
+			 cfg->work, cfg->upper);
 	else
-		snprintf(why->text, sizeof(why->text), "cannot %s (upper '%s', work '%s'): %s", what,
-			 cfg->upper, cfg->work, strerror(-err));
+		snprintf(why->text, sizeof(why->text), "cannot %s (upper '%s', work '%s'): %s",
+			 what, cfg->upper, cfg->work, strerror(-err));
 	return err;
 }
 
@@ -135,15 +141,15 @@ static int open_upper(struct ply_union *u, const struct ply_union_config *cfg, s
 static void mark_holes(struct ply_union *u, const char *mountpoint)
 {
 	char path[PATH_MAX], *slash;
-	struct stat st;
+	struct statx stx;
 
-	if (!mountpoint || !realpath(mountpoint, path))
+	if (!mountpoint || sys_realpath(mountpoint, path))
 		return;
 	slash = strrchr(path, '/');
 	if (!slash || !slash[1] || strlen(slash + 1) > PLY_NAME_MAX)
 		return;
 	*slash = '\0';
-	if (stat(*path ? path : "/", &st) < 0)
+	if (sys_statx(AT_FDCWD, *path ? path : "/", STATX_INO, &stx))
 		return;
 	for (unsigned i = 0; i < u->nlayers; i++) {
 		struct ply_layer_hole *hole = &u->layers[i].hole;
@@ -151,8 +157,8 @@ static void mark_holes(struct ply_union *u, const char *mountpoint)
 		if (u->layers[i].root < 0 || u->layers[i].is_private)
 			continue;
 		hole->present = 1;
-		hole->dev = st.st_dev;
-		hole->dir_ino = st.st_ino;
+		hole->dev = makedev(stx.stx_dev_major, stx.stx_dev_minor);
+		hole->dir_ino = stx.stx_ino;
 		strcpy(hole->name, slash + 1);
 	}
 }
@@ -178,7 +184,8 @@ static void number_file_systems(struct ply_union *u)
 	for (unsigned i = u->nlayers; i > 0; i--) {
 		struct statx stx;
 
-		if (u->layers[i - 1].root >= 0 && !sys_statx(u->layers[i - 1].root, "", STATX_INO, &stx))
+		if (u->layers[i - 1].root >= 0 &&
+		    !sys_statx(u->layers[i - 1].root, "", STATX_INO, &stx))
 			ply_ino_map(u, &stx);
 	}
 }

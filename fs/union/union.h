@@ -42,12 +42,13 @@ struct ply_union_config {
 	size_t nlowers;
 	const char *upper; /* NULL: a read-only union */
 	const char *work;  /* needed with an upper; on the same file system */
-	const char *mountpoint; /* NULL, or where the union will be mounted: skipped when met inside a layer */
+	const char *
+		mountpoint; /* NULL, or where the union will be mounted: skipped when met inside a layer */
 	enum ply_whiteout_form whiteout;
 	enum ply_xattr_space space;
-	unsigned max_fds;	 /* budget of cached descriptors; 0: from RLIMIT_NOFILE */
+	unsigned max_fds;	  /* budget of cached descriptors; 0: from RLIMIT_NOFILE */
 	size_t max_listing_bytes; /* budget of cached directory listings; 0: 64 MiB */
-	int sync;		 /* 0: volatile, fsync and copy-up sync nothing */
+	int sync;		  /* 0: volatile, fsync and copy-up sync nothing */
 	/* Called before an operation that may take long, from the thread that runs it, with no lock held. */
 	void (*before_long)(void *arg);
 	void *before_long_arg;
@@ -106,7 +107,8 @@ enum ply_set_flags {
 	PLY_SET_MTIME = 1 << 5,
 	PLY_SET_ATIME_NOW = 1 << 6,
 	PLY_SET_MTIME_NOW = 1 << 7,
-	PLY_SET_KILL_PRIV = 1 << 8, /* drop set-uid, set-gid of an executable group, security.capability */
+	PLY_SET_KILL_PRIV =
+		1 << 8, /* drop set-uid, set-gid of an executable group, security.capability */
 };
 
 struct ply_setattr {
@@ -118,7 +120,8 @@ struct ply_setattr {
 	struct timespec atime, mtime;
 };
 
-int ply_setattr(struct ply_union *u, struct ply_node *node, const struct ply_setattr *set, struct statx *attr);
+int ply_setattr(struct ply_union *u, struct ply_node *node, const struct ply_setattr *set,
+		struct statx *attr);
 
 /* The link's target without a terminating NUL: its length, at most size. -EINVAL when it is no symlink. */
 ssize_t ply_readlink(struct ply_union *u, struct ply_node *node, char *buf, size_t size);
@@ -132,10 +135,11 @@ struct ply_make {
 };
 
 /* Makes a file of any type. -EEXIST when the name is there. */
-int ply_create(struct ply_union *u, struct ply_node *dir, const char *name, const struct ply_make *how,
-	       struct ply_entry *out);
+int ply_create(struct ply_union *u, struct ply_node *dir, const char *name,
+	       const struct ply_make *how, struct ply_entry *out);
 /* A regular file without a name in dir's file system; ply_link can give it one. */
-int ply_tmpfile(struct ply_union *u, struct ply_node *dir, const struct ply_make *how, struct ply_entry *out);
+int ply_tmpfile(struct ply_union *u, struct ply_node *dir, const struct ply_make *how,
+		struct ply_entry *out);
 /* out is filled for the node itself: one more lookup of it. */
 int ply_link(struct ply_union *u, struct ply_node *node, struct ply_node *dir, const char *name,
 	     struct ply_entry *out);
@@ -156,15 +160,16 @@ enum ply_write_flags {
 };
 
 /* Bytes written: size, or fewer when the file system is full. Copies a lower file up first. */
-ssize_t ply_write(struct ply_union *u, struct ply_node *node, const void *buf, size_t size, off_t off,
-		  unsigned flags);
+ssize_t ply_write(struct ply_union *u, struct ply_node *node, const void *buf, size_t size,
+		  off_t off, unsigned flags);
 /* mode as of fallocate(2). flags of enum ply_write_flags. */
-int ply_fallocate(struct ply_union *u, struct ply_node *node, int mode, off_t off, off_t len, unsigned flags);
+int ply_fallocate(struct ply_union *u, struct ply_node *node, int mode, off_t off, off_t len,
+		  unsigned flags);
 /* whence: SEEK_DATA or SEEK_HOLE. The offset, or -ENXIO beyond the end. */
 off_t ply_lseek(struct ply_union *u, struct ply_node *node, off_t off, int whence);
 /* Bytes copied, may be fewer than len. flags of enum ply_write_flags. */
-ssize_t ply_copy_range(struct ply_union *u, struct ply_node *from, off_t from_off, struct ply_node *to,
-		       off_t to_off, size_t len, unsigned flags);
+ssize_t ply_copy_range(struct ply_union *u, struct ply_node *from, off_t from_off,
+		       struct ply_node *to, off_t to_off, size_t len, unsigned flags);
 /* Files and directories. datasync: as fdatasync(2). */
 enum ply_sync_kind {
 	PLY_SYNC_ALL,
@@ -177,31 +182,34 @@ int ply_fsync(struct ply_union *u, struct ply_node *node, enum ply_sync_kind kin
  * else the entry holds one lookup. Returns 1 when it took the entry, 0 when there is no more room
  * (its lookup is then taken back here).
  */
-typedef int (*ply_fill_fn)(void *arg, const char *name, const struct ply_entry *entry, uint64_t cookie);
+typedef int (*ply_fill_fn)(void *arg, const char *name, const struct ply_entry *entry,
+			   uint64_t cookie);
 
 /*
  * Lists dir from cookie on (0: the beginning) until the end or until fill has no room. The order is that
  * of the names' hashes, so a cookie stays valid while the directory changes and after a restart: an entry
  * that exists all the time is seen once, whatever happens to others.
  */
-int ply_readdir(struct ply_union *u, struct ply_node *dir, uint64_t cookie, ply_fill_fn fill, void *arg);
+int ply_readdir(struct ply_union *u, struct ply_node *dir, uint64_t cookie, ply_fill_fn fill,
+		void *arg);
 
 /* Values and lists: the length; with size 0 only that; -ERANGE when size is too small; -ENODATA when absent. */
-ssize_t ply_getxattr(struct ply_union *u, struct ply_node *node, const char *name, void *value, size_t size);
+ssize_t ply_getxattr(struct ply_union *u, struct ply_node *node, const char *name, void *value,
+		     size_t size);
 ssize_t ply_listxattr(struct ply_union *u, struct ply_node *node, char *list, size_t size);
 /* flags: 0, XATTR_CREATE, XATTR_REPLACE. */
-int ply_setxattr(struct ply_union *u, struct ply_node *node, const char *name, const void *value, size_t size,
-		 int flags);
+int ply_setxattr(struct ply_union *u, struct ply_node *node, const char *name, const void *value,
+		 size_t size, int flags);
 int ply_removexattr(struct ply_union *u, struct ply_node *node, const char *name);
 
 /* Of the upper, else of the topmost lower; names may have 255 bytes. */
 int ply_statfs(struct ply_union *u, struct ply_node *node, struct statvfs *out);
 
 struct ply_union_stats {
-	uint64_t nodes;	       /* in memory */
-	uint64_t names;	       /* of these nodes */
-	uint64_t node_bytes;   /* nodes and names together */
-	uint64_t listings;     /* cached directory listings */
+	uint64_t nodes;	     /* in memory */
+	uint64_t names;	     /* of these nodes */
+	uint64_t node_bytes; /* nodes and names together */
+	uint64_t listings;   /* cached directory listings */
 	uint64_t listing_bytes;
 	uint64_t fds;	       /* cached descriptors */
 	uint64_t copyups;      /* files and directories brought up so far */

@@ -11,7 +11,8 @@
 
 #define LIST_MAX 65536 /* XATTR_LIST_MAX of the kernel */
 
-ssize_t ply_getxattr(struct ply_union *u, struct ply_node *node, const char *name, void *value, size_t size)
+ssize_t ply_getxattr(struct ply_union *u, struct ply_node *node, const char *name, void *value,
+		     size_t size)
 {
 	char disk[PLY_XATTR_NAME_SIZE];
 	struct ply_place place;
@@ -73,8 +74,8 @@ static void forget_known(struct ply_node *node, const char *name)
 		node->dir->default_acl = PLY_UNKNOWN;
 }
 
-int ply_setxattr(struct ply_union *u, struct ply_node *node, const char *name, const void *value, size_t size,
-		 int flags)
+int ply_setxattr(struct ply_union *u, struct ply_node *node, const char *name, const void *value,
+		 size_t size, int flags)
 {
 	char disk[PLY_XATTR_NAME_SIZE];
 	struct ply_place place;

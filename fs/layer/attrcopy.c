@@ -1,14 +1,15 @@
 /*
- * The metadata of a copy-up. Owner first, since changing it drops set-id bits and capabilities; then
+ * The metadata of a copy. Owner first, since changing it drops set-id bits and capabilities; then
  * xattrs, among them ACLs; then the mode, after which a plain user may write no more; times last.
  */
+#include "layer/copy.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/sys.h"
 #include "layer/xattr.h"
-#include "union/copyup.h"
 
 #define VALUE_START 1024
 
@@ -19,7 +20,7 @@ struct value {
 };
 
 /* The whole value or list (attr NULL): its length. */
-static ssize_t fetch(const struct ply_place *from, const char *attr, struct value *v)
+static ssize_t fetch(const struct ply_attr_source *from, const char *attr, struct value *v)
 {
 	for (;;) {
 		ssize_t n = -ERANGE;
@@ -38,7 +39,7 @@ static ssize_t fetch(const struct ply_place *from, const char *attr, struct valu
 	}
 }
 
-/* What the upper cannot hold or this process may not set is left behind; running out of room is an error. */
+/* What the target cannot hold or this process may not set is left behind; running out of room is an error. */
 static int may_be_left(const char *attr, int err)
 {
 	if (err == -EOPNOTSUPP || err == -EINVAL)
@@ -46,18 +47,28 @@ static int may_be_left(const char *attr, int err)
 	return (err == -EPERM || err == -EACCES) && strncmp(attr, "user.", 5) != 0;
 }
 
-static int copy_one(const struct ply_place *from, const char *attr, struct value *v, int fd, const char *name)
+static int cannot_keep(const struct ply_attr_source *from, const char *attr, int err)
 {
-	ssize_t n = fetch(from, attr, v);
-	int err;
-
-	if (n < 0)
-		return n == -ENODATA || may_be_left(attr, (int)n) ? 0 : (int)n;
-	err = sys_setxattr(fd, name, attr, v->at, (size_t)n, 0);
-	return err && !may_be_left(attr, err) ? err : 0;
+	return from->cannot_keep ? from->cannot_keep(from->arg, attr, err) : 0;
 }
 
-static int copy_xattrs(const struct ply_place *from, int fd, const char *name)
+static int copy_one(const struct ply_attr_source *from, const char *attr, struct value *v, int fd,
+		    const char *name)
+{
+	ssize_t n = fetch(from, attr, v);
+	int err = n < 0 ? (int)n : sys_setxattr(fd, name, attr, v->at, (size_t)n, 0);
+
+	if (n == -ENODATA)
+		return 0;
+	return err && may_be_left(attr, err) ? cannot_keep(from, attr, err) : err;
+}
+
+static int is_taken(const struct ply_attr_source *from, const char *attr)
+{
+	return !ply_xattr_is_mark(attr) || (from->takes_mark && from->takes_mark(from->arg, attr));
+}
+
+static int copy_xattrs(const struct ply_attr_source *from, int fd, const char *name)
 {
 	struct value list = { 0 }, value = { 0 };
 	ssize_t n = ply_layer_lacks(from->layer, PLY_LACKS_XATTR) ? 0 : fetch(from, NULL, &list);
@@ -66,37 +77,47 @@ static int copy_xattrs(const struct ply_place *from, int fd, const char *name)
 	if (n == -EOPNOTSUPP)
 		ply_layer_set_lack(from->layer, PLY_LACKS_XATTR);
 	for (ssize_t pos = 0; pos < n && !err; pos += (ssize_t)strlen(list.at + pos) + 1)
-		if (!ply_xattr_is_mark(list.at + pos))
+		if (is_taken(from, list.at + pos))
 			err = copy_one(from, list.at + pos, &value, fd, name);
 	free(list.at);
 	free(value.at);
 	return n < 0 && n != -EOPNOTSUPP ? (int)n : err;
 }
 
-/* A new file has this process's owner already; most copies by root need no call. */
-static int copy_owner(const struct statx *stx, int fd, const char *name)
+/*
+ * A new file has this process's owner already; most copies by root need no call. 1 when the owner stays
+ * another, as the caller allows.
+ */
+static int copy_owner(const struct ply_attr_source *from, const struct statx *stx, int fd,
+		      const char *name)
 {
 	struct statx mine;
 	int err = sys_statx(fd, name, STATX_UID | STATX_GID, &mine);
 
 	if (err || (mine.stx_uid == stx->stx_uid && mine.stx_gid == stx->stx_gid))
 		return err;
-	return sys_chown(fd, name, stx->stx_uid, stx->stx_gid);
+	err = sys_chown(fd, name, stx->stx_uid, stx->stx_gid);
+	if ((err != -EPERM && err != -EINVAL) || !from->cannot_keep)
+		return err;
+	sys_chown(fd, name, (uid_t)-1, stx->stx_gid);
+	err = from->cannot_keep(from->arg, NULL, err);
+	return err ? err : 1;
 }
 
-int ply_copy_attrs(struct ply_union *u, const struct ply_place *lower, const struct statx *stx, int fd,
+int ply_copy_attrs(const struct ply_attr_source *from, const struct statx *stx, int fd,
 		   const char *name)
 {
 	struct timespec times[2] = {
 		{ .tv_sec = stx->stx_atime.tv_sec, .tv_nsec = stx->stx_atime.tv_nsec },
 		{ .tv_sec = stx->stx_mtime.tv_sec, .tv_nsec = stx->stx_mtime.tv_nsec },
 	};
-	int err = copy_owner(stx, fd, name);
+	int owner = copy_owner(from, stx, fd, name), err = owner < 0 ? owner : 0;
+	/* Set-id bits give another owner's rights away. */
+	mode_t mode = stx->stx_mode & (owner ? 01777 : 07777);
 
-	(void)u;
 	if (!err)
-		err = copy_xattrs(lower, fd, name);
+		err = copy_xattrs(from, fd, name);
 	if (!err && !S_ISLNK(stx->stx_mode))
-		err = sys_chmod(fd, name, stx->stx_mode & 07777);
+		err = sys_chmod(fd, name, mode);
 	return err ? err : sys_utimens(fd, name, times);
 }

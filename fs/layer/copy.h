@@ -1,0 +1,48 @@
+/*
+ * Copying an inode's data and attributes from one directory tree to another: what a copy-up and the tools
+ * that make layers have in common. Nothing is published and nothing synced here; a failed copy is the
+ * caller's to remove.
+ */
+#ifndef PLY_LAYER_COPY_H
+#define PLY_LAYER_COPY_H
+
+#include <stdint.h>
+
+#include "layer/layer.h"
+
+/* Grows while a copy goes on, so that another thread can tell how far it is. */
+struct ply_copied {
+	_Atomic uint64_t shared; /* bytes that take no room of their own */
+	_Atomic uint64_t copied; /* bytes written */
+};
+
+/*
+ * In datacopy.c: the first size bytes of file in to the empty file out, which lies in layer to; shared where
+ * the file system can, else copied by the kernel, else by hand; holes stay. done may be NULL.
+ */
+int ply_copy_data(struct ply_layer *to, int in, int out, off_t size, struct ply_copied *done);
+
+/* An inode to take attributes from. name is empty when fd is the inode itself. */
+struct ply_attr_source {
+	struct ply_layer *layer;
+	int fd;
+	const char *name;
+	/* Takes a mark along (not 0) or leaves it behind. NULL: all are left behind. */
+	int (*takes_mark)(void *arg, const char *attr);
+	/*
+	 * Called for what cannot be kept: an attribute that the target does not hold or this process may not
+	 * set, or the owner (attr NULL). Not 0 ends the copy with that error. NULL: attributes are left
+	 * behind without a word, an owner that cannot be set is an error.
+	 */
+	int (*cannot_keep)(void *arg, const char *attr, int err);
+	void *arg; /* for both */
+};
+
+/*
+ * In attrcopy.c: gives what is built at fd/name (of the same type) the source's owner, xattrs, mode and
+ * times. stx: the source's.
+ */
+int ply_copy_attrs(const struct ply_attr_source *from, const struct statx *stx, int fd,
+		   const char *name);
+
+#endif

@@ -1,0 +1,25 @@
+/*
+ * What serving a mount needs of the operating system beside base/sys.h: the device, the process, the
+ * mountpoint. As there, each wrapper returns what the call returns, or -errno.
+ */
+#ifndef PLY_WIRE_SYSFUSE_H
+#define PLY_WIRE_SYSFUSE_H
+
+#include <stddef.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+ssize_t sys_read(int fd, void *buf, size_t size);
+ssize_t sys_write(int fd, const void *buf, size_t size);
+ssize_t sys_writev(int fd, const struct iovec *iov, int count);
+int sys_dup2(int fd, int as);
+int sys_chdir(const char *path);
+/* path without symlinks; the caller frees it. */
+int sys_realpath(const char *path, char **out);
+int sys_umount(const char *path, int flags);
+/* The type of what path is (S_IFMT bits), symlinks followed. */
+int sys_type(const char *path, mode_t *type);
+/* The device number of what is mounted at path, without asking who serves it. */
+int sys_mounted_device(const char *path, unsigned *major, unsigned *minor);
+
+#endif

@@ -1,0 +1,122 @@
+#!/bin/bash
+# Hard links: all names of a file are one file, and its link count is the number of its names.
+. "$(dirname "$0")/lib.sh"
+
+links() { stat -c %h "$@" | tr '\n' ' '; }
+
+lower_pair() {
+	mkdir "$L/d"
+	echo one >"$L/a"
+	ln "$L/a" "$L/d/b"
+}
+
+one_file() {
+	lower_pair
+	up
+	cat "$M/a" "$M/d/b" >"$D/out"
+	echo two >>"$M/a"
+	eq "content by the other name" $'one\ntwo' "$(cat "$M/d/b")"
+	eq "inodes" "$(stat -c %i "$M/a")" "$(stat -c %i "$M/d/b")"
+	eq "link counts" "2 2 " "$(links "$M/a" "$M/d/b")"
+	chmod 600 "$M/d/b"
+	eq "mode by the first name" 600 "$(stat -c %a "$M/a")"
+	rm "$M/a"
+	echo three >>"$M/d/b"
+	eq "content by the name that is left" $'one\ntwo\nthree' "$(cat "$M/d/b")"
+	eq "link count of it" "1 " "$(links "$M/d/b")"
+}
+
+remounted() {
+	lower_pair
+	up
+	echo two >>"$M/a"
+	again
+	eq "contents" "one two / one two" "$(echo $(cat "$M/a") / $(cat "$M/d/b"))"
+	eq "link counts" "2 2 " "$(links "$M/a" "$M/d/b")"
+	eq "inodes" "$(stat -c %i "$M/a")" "$(stat -c %i "$M/d/b")"
+}
+
+counts() {
+	mkdir "$L/x" "$L/y"
+	echo 1 >"$L/x/a"
+	ln "$L/x/a" "$L/y/b"
+	up
+	eq "a lower file, before its second name was seen" "2 " "$(links "$M/x/a")"
+	eq "by the second name" "2 " "$(links "$M/y/b")"
+	echo 2 >"$M/f"
+	ln "$M/f" "$M/x/g"
+	eq "after ln" "2 2 " "$(links "$M/f" "$M/x/g")"
+	ln "$M/f" "$M/h"
+	rm "$M/x/g"
+	eq "after ln and rm" "2 2 " "$(links "$M/f" "$M/h")"
+	mv "$M/h" "$M/y/h"
+	eq "after mv" "2 2 " "$(links "$M/f" "$M/y/h")"
+	echo other >"$M/o"
+	mv "$M/o" "$M/f"
+	eq "after a rename over one name" "1 1 " "$(links "$M/f" "$M/y/h")"
+	again
+	eq "after a remount" "1 1 2 2 " "$(links "$M/f" "$M/y/h" "$M/x/a" "$M/y/b")"
+}
+
+link_of_lower() {
+	echo low >"$L/f"
+	mkfifo "$L/p"
+	ln -s target "$L/s"
+	mkdir "$L/d"
+	up
+	ln "$M/f" "$M/d/f2"
+	ln "$M/p" "$M/d/p2"
+	ln -P "$M/s" "$M/d/s2"
+	eq "link counts" "2 2 2 2 2 2 " "$(links "$M"/f "$M"/d/f2 "$M"/p "$M"/d/p2 "$M"/s "$M"/d/s2)"
+	echo more >>"$M/f"
+	eq "the new name" $'low\nmore' "$(cat "$M/d/f2")"
+	again
+	eq "link counts after a remount" "2 2 2 2 2 2 " \
+		"$(links "$M"/f "$M"/d/f2 "$M"/p "$M"/d/p2 "$M"/s "$M"/d/s2)"
+	eq "inodes" "$(stat -c %i "$M"/{f,p,s})" "$(stat -c %i "$M"/d/{f,p,s}2)"
+	eq "the new name after a remount" $'low\nmore' "$(cat "$M/d/f2")"
+	py "$M" <<'P'
+os.chdir(sys.argv[1])
+fails("link of a directory", "EPERM", os.link, "d", "d2")
+fails("link to a name that is there", "EEXIST", os.link, "f", "p")
+fails("link of nothing", "ENOENT", os.link, "none", "g")
+P
+}
+
+thousand_names() {
+	up
+	py "$M" "$U" <<'P'
+os.chdir(sys.argv[1])
+spit("f", "x")
+os.mkdir("d")
+for i in range(1000):
+    os.link("f", f"d/{i}")
+eq("link count", 1001, os.stat("f").st_nlink)
+for i in range(0, 1000, 2):
+    os.unlink(f"d/{i}")
+append("d/999", "y")
+eq("link count", 501, os.stat("d/1").st_nlink)
+eq("content", "xy", slurp("f"))
+eq("inodes", 1, len({os.stat(f"d/{i}").st_ino for i in range(1, 1000, 2)} | {os.stat("f").st_ino}))
+P
+	again
+	eq "after a remount" "501 " "$(links "$M/d/777")"
+}
+
+directory_counts() {
+	mkdir -p "$L/d/a" "$U/d/b"
+	up
+	mkdir "$M/d/c"
+	rmdir "$M/d/a"
+	# A directory has 2 and one for each directory in it, or 1, which says that nobody counts.
+	case $(links "$M/d") in 1\ | 4\ ) ;; *) fail "a directory with two directories in it has $(links "$M/d")" ;; esac
+	find "$M" -name c | grep -q . || fail "find does not see d/c"
+}
+
+holds "the names of a lower file stay one file at a copy-up" one_file
+holds "the names of a lower file stay one file after a remount" remounted
+holds "the link count is the number of names" counts
+holds "a lower file can be linked, of every type" link_of_lower
+holds "a file can have a thousand names" thousand_names
+holds "link counts of directories do not mislead find" directory_counts
+finish

@@ -1,0 +1,60 @@
+/*
+ * What all tools have in common on the command line: options, exit codes, words on stderr, progress.
+ * Results go to stdout; nothing ever asks.
+ */
+#ifndef PLY_TOOLS_CLI_H
+#define PLY_TOOLS_CLI_H
+
+#include <stdint.h>
+
+#include "layer/copy.h"
+
+enum ply_exit {
+	PLY_EXIT_OK = 0,
+	PLY_EXIT_TROUBLE = 2,
+	PLY_EXIT_BUSY = 3, /* mounted, or locked by another tool */
+};
+
+struct ply_cli {
+	int dry_run;  /* -n */
+	int quiet;    /* -q: nothing but errors */
+	int verbose;  /* -v */
+	int json;     /* -j */
+	int progress; /* on a terminal, unless -q or -v; or --progress */
+};
+
+/*
+ * Reads the common options. Answers --help (with the usage line and text given) and --version, and exits;
+ * exits with PLY_EXIT_TROUBLE on an unknown option or another number of operands. Returns the operands.
+ */
+char **ply_cli_parse(struct ply_cli *cli, int argc, char **argv, int operands, const char *usage,
+		     const char *text);
+
+/* A sentence on stderr, after the tool's name. */
+void ply_tell(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/*
+ * The path in quotes, with escapes for what is not to be printed on a terminal; the caller frees it.
+ * Without memory, or for NULL, a question mark.
+ */
+char *ply_quote(const char *path);
+
+/* 1234567 as "1.2 MiB". */
+struct ply_amount {
+	char text[32];
+};
+struct ply_amount ply_amount(uint64_t bytes);
+
+/* Seconds since some moment. */
+double ply_now(void);
+
+/* What the progress line shows; the worker lets it grow. */
+struct ply_progress {
+	_Atomic uint64_t entries;
+	struct ply_copied data;
+};
+/* Shows a line on stderr from one second on, until the end. One at a time. */
+void ply_progress_start(const struct ply_cli *cli, const struct ply_progress *progress);
+void ply_progress_end(void);
+
+#endif
