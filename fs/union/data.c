@@ -10,6 +10,8 @@
 #include "base/sys.h"
 #include "union/copyup.h"
 
+#define SECTOR 512
+
 int ply_open_retry(struct ply_union *u, int dirfd, const char *name, int flags, mode_t mode)
 {
 	int fd = sys_open(dirfd, name, flags, mode);
@@ -138,14 +140,17 @@ ssize_t ply_read(struct ply_union *u, struct ply_node *node, void *buf, size_t s
 
 	if (n)
 		return n;
-	while (done < size) {
+	/*
+	 * The kernel takes a short answer for the end of the file, so an error behind some data must not look
+	 * like one. What ends inside a sector is the end; anything else short is asked for again.
+	 */
+	do {
 		n = sys_pread(fd->fd, (char *)buf + done, size - done, off + (off_t)done);
-		if (n <= 0)
-			break;
-		done += (size_t)n;
-	}
+		if (n > 0)
+			done += (size_t)n;
+	} while (n > 0 && done < size && !(done & (SECTOR - 1)));
 	ply_fd_put(u->fds, fd);
-	return done || n >= 0 ? (ssize_t)done : n;
+	return n < 0 ? n : (ssize_t)done;
 }
 
 ssize_t ply_write(struct ply_union *u, struct ply_node *node, const void *buf, size_t size,

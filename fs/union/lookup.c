@@ -15,6 +15,7 @@
 #include "union/place.h"
 
 #define PROBES_MAX 4	  /* lookups in a merged directory before it is listed */
+#define TRIES_MAX 3	  /* of a lookup without the lock */
 #define LAYERS_TO_PROBE 8 /* with more layers it is listed at once */
 
 /* Which layers to ask: all, or those that a listing names. */
@@ -193,6 +194,7 @@ static int get_hint(struct ply_union *u, struct ply_node *dir, const char *name,
 	int layers = d->nlowers + atomic_load(&d->in_upper);
 	struct ply_item *item;
 
+	PLY_ASSERT_LOCKED(&dir->lock);
 	*hint = (struct hint){ 0 };
 	if (!l && layers > 1 && (++d->probes > PROBES_MAX || layers > LAYERS_TO_PROBE)) {
 		/* Without the right or the memory to list it, it is asked all the same. */
@@ -294,46 +296,63 @@ static int found_attr(struct ply_union *u, struct ply_node *node, const struct f
 	return ply_getattr(u, node, attr);
 }
 
-/* One try: -EAGAIN when the directory changed meanwhile. locked: dir->lock is held all the time. */
-static int find_once(struct ply_union *u, struct ply_node *dir, const char *name, int locked,
-		     struct ply_node **out, struct statx *attr)
+/* What the layers said becomes a node, unless another lookup was faster. dir->lock is held. */
+static int settle_locked(struct ply_union *u, struct ply_node *dir, const char *name,
+			 struct found *f, struct ply_node **out)
 {
-	struct found f = { 0 };
+	*out = ply_tree_find(u, dir, name);
+	if (!*out)
+		return attach(u, dir, name, f, out);
+	free(f->dir);
+	return 0;
+}
+
+/* Asks the layers without a lock: -EAGAIN when the directory changed meanwhile. */
+static int find_once(struct ply_union *u, struct ply_node *dir, const char *name,
+		     struct ply_node **out, struct found *f)
+{
 	struct hint hint;
 	uint64_t version;
 	int err;
 
-	if (!locked)
-		pthread_mutex_lock(&dir->lock);
+	pthread_mutex_lock(&dir->lock);
 	version = dir->dir->version;
 	err = get_hint(u, dir, name, &hint);
-	if (!locked)
-		pthread_mutex_unlock(&dir->lock);
+	pthread_mutex_unlock(&dir->lock);
 	if (!err)
-		err = resolve(u, dir, name, &hint, &f);
-	if (!locked)
-		pthread_mutex_lock(&dir->lock);
-	if (!locked && version != dir->dir->version) {
-		if (!err)
-			free(f.dir);
+		err = resolve(u, dir, name, &hint, f);
+	pthread_mutex_lock(&dir->lock);
+	if (version != dir->dir->version) {
+		free(f->dir);
 		err = -EAGAIN;
 	}
-	if (!err) {
-		/* Another lookup may have been faster. */
-		*out = ply_tree_find(u, dir, name);
-		if (*out)
-			free(f.dir);
-		else
-			err = attach(u, dir, name, &f, out);
-	}
-	if (!locked)
-		pthread_mutex_unlock(&dir->lock);
-	return err ? err : found_attr(u, *out, &f, attr);
+	if (!err)
+		err = settle_locked(u, dir, name, f, out);
+	pthread_mutex_unlock(&dir->lock);
+	return err;
+}
+
+/* The same with the lock held all the time, for a directory that changes too fast. */
+static int find_locked(struct ply_union *u, struct ply_node *dir, const char *name,
+		       struct ply_node **out, struct found *f)
+{
+	struct hint hint;
+	int err;
+
+	pthread_mutex_lock(&dir->lock);
+	err = get_hint(u, dir, name, &hint);
+	if (!err)
+		err = resolve(u, dir, name, &hint, f);
+	if (!err)
+		err = settle_locked(u, dir, name, f, out);
+	pthread_mutex_unlock(&dir->lock);
+	return err;
 }
 
 int ply_find(struct ply_union *u, struct ply_node *dir, const char *name, struct ply_node **out,
 	     struct statx *attr)
 {
+	struct found f = { 0 };
 	int err = -EAGAIN;
 
 	if (!ply_node_is_dir(dir))
@@ -349,14 +368,13 @@ int ply_find(struct ply_union *u, struct ply_node *dir, const char *name, struct
 			ply_node_unref(u, *out);
 		return err;
 	}
-	for (int tries = 0; err == -EAGAIN && tries < 3; tries++)
-		err = find_once(u, dir, name, 0, out, attr);
-	if (err != -EAGAIN)
-		return err;
-	pthread_mutex_lock(&dir->lock);
-	err = find_once(u, dir, name, 1, out, attr);
-	pthread_mutex_unlock(&dir->lock);
-	return err;
+	for (int tries = 0; err == -EAGAIN && tries < TRIES_MAX; tries++) {
+		f.dir = NULL;
+		err = find_once(u, dir, name, out, &f);
+	}
+	if (err == -EAGAIN)
+		err = find_locked(u, dir, name, out, &f);
+	return err ? err : found_attr(u, *out, &f, attr);
 }
 
 int ply_lookup(struct ply_union *u, struct ply_node *dir, const char *name, struct ply_entry *out)
@@ -389,6 +407,7 @@ int ply_name_shows(struct ply_union *u, struct ply_node *dir, const char *name)
 	struct found f;
 	int err;
 
+	PLY_ASSERT_LOCKED(&dir->lock);
 	if (node) {
 		ply_node_unref(u, node);
 		return 1;

@@ -175,6 +175,7 @@ int ply_listing_get(struct ply_union *u, struct ply_node *dir, struct ply_listin
 	struct ply_listing *l = dir->dir->listing;
 	int err;
 
+	PLY_ASSERT_LOCKED(&dir->lock);
 	if (l) {
 		*out = l;
 		return 0;
@@ -199,6 +200,7 @@ void ply_dir_shows(struct ply_union *u, struct ply_node *dir, const char *name, 
 {
 	struct ply_dir *d = dir->dir;
 
+	PLY_ASSERT_LOCKED(&dir->lock);
 	d->version++;
 	if (d->listing && ply_listing_show(d->listing, name, IFTODT(mode)))
 		ply_listing_drop(u, d);
@@ -208,6 +210,7 @@ void ply_dir_hides(struct ply_union *u, struct ply_node *dir, const char *name)
 {
 	struct ply_dir *d = dir->dir;
 
+	PLY_ASSERT_LOCKED(&dir->lock);
 	d->version++;
 	if (d->listing && ply_listing_hide(d->listing, name))
 		ply_listing_drop(u, d);

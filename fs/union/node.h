@@ -2,6 +2,8 @@
 #ifndef PLY_UNION_NODE_H
 #define PLY_UNION_NODE_H
 
+#include <assert.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -25,6 +27,12 @@
  * A directory's lock covers its entries on disk and its fields in ply_dir; a file's lock covers which name
  * and layer it is reached by (so a name stays what it was while a system call uses it), held, and state.
  */
+
+#ifdef PLY_DEBUG
+#define PLY_ASSERT_LOCKED(mutex) assert(pthread_mutex_trylock(mutex) == EBUSY)
+#else
+#define PLY_ASSERT_LOCKED(mutex) ((void)0)
+#endif
 
 #define PLY_UPPER 0 /* index of the upper in union->layers; lowers are 1 and up, topmost first */
 

@@ -213,6 +213,7 @@ static int by_name(struct ply_union *u, struct ply_name *name, unsigned layer,
 
 int ply_place_in_lower(struct ply_union *u, struct ply_node *node, struct ply_place *place)
 {
+	PLY_ASSERT_LOCKED(&node->lock);
 	*place = (struct ply_place){ .fd = -1, .name = "", .layer = &u->layers[node->layer] };
 	return by_name(u, node->names, node->layer, place);
 }
@@ -221,6 +222,7 @@ int ply_place_of(struct ply_union *u, struct ply_node *node, struct ply_place *p
 {
 	unsigned layer = ply_node_in_upper(node) ? PLY_UPPER : node->layer;
 
+	PLY_ASSERT_LOCKED(&node->lock);
 	*place = (struct ply_place){ .fd = -1, .name = "", .layer = &u->layers[layer] };
 	if (node == u->root) {
 		place->fd = u->layers[layer].root;

@@ -40,6 +40,7 @@ void ply_hold(struct ply_union *u, struct ply_node *node)
 {
 	int fd;
 
+	PLY_ASSERT_LOCKED(&node->lock);
 	if (node->held || atomic_load(&u->nheld) >= u->held_budget)
 		return;
 	if (S_ISREG(node->type)) {

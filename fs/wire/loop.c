@@ -232,7 +232,7 @@ static struct worker *spawn_locked(struct ply_loop *loop)
 	unsigned slot = 0;
 
 	join_gone_locked(loop);
-	if (loop->nthreads >= loop->cfg.max_threads || atomic_load(&loop->over))
+	if (loop->nthreads >= loop->cfg.max_threads)
 		return NULL;
 	while (loop->workers[slot])
 		slot++;
@@ -253,6 +253,8 @@ static struct worker *take_follower_locked(struct ply_loop *loop)
 {
 	struct worker *w = loop->idle;
 
+	if (atomic_load(&loop->over))
+		return NULL;
 	if (!w)
 		return spawn_locked(loop);
 	loop->idle = w->next_idle;

@@ -179,10 +179,11 @@ times() {
 os.chdir(sys.argv[1])
 old = os.stat("d").st_mtime
 def changes(what, function, *args):
-    os.utime("d", (old, old))
+    for directory in ("d", "."):
+        os.utime(directory, (old, old))
     function(*args)
-    eq(f"{what} changes the directory's mtime", True, os.stat("d").st_mtime > old + 1000)
-    eq("the parent's is left", True, os.stat(".").st_mtime < old + 1000 * 86400 or what)
+    eq(f"{what} changes the directory's mtime", True, os.stat("d").st_mtime > old)
+    eq(f"{what} leaves that of the directory above", old, os.stat(".").st_mtime)
 changes("create", spit, "d/new", "")
 changes("mkdir", os.mkdir, "d/sub")
 changes("rename", os.rename, "d/new", "d/newer")

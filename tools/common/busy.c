@@ -82,7 +82,8 @@ static int is_same(const char *path, const struct statx *dir)
 /* One line of mountinfo, which is cut up. */
 static int is_upper_of(char *mount, const struct statx *dir)
 {
-	char *type = strstr(mount, " - overlay "), *upper = type ? strstr(type, ",upperdir=") : NULL;
+	char *type = strstr(mount, " - overlay "),
+	     *upper = type ? strstr(type, ",upperdir=") : NULL;
 
 	if (!upper)
 		return 0;

@@ -20,10 +20,14 @@ enum {
 };
 
 static const struct option options[] = {
-	{ "dry-run", no_argument, NULL, 'n' },	  { "json", no_argument, NULL, 'j' },
-	{ "quiet", no_argument, NULL, 'q' },	  { "verbose", no_argument, NULL, 'v' },
-	{ "help", no_argument, NULL, OPT_HELP },  { "version", no_argument, NULL, OPT_VERSION },
-	{ "progress", no_argument, NULL, OPT_PROGRESS }, { 0 },
+	{ "dry-run", no_argument, NULL, 'n' },
+	{ "json", no_argument, NULL, 'j' },
+	{ "quiet", no_argument, NULL, 'q' },
+	{ "verbose", no_argument, NULL, 'v' },
+	{ "help", no_argument, NULL, OPT_HELP },
+	{ "version", no_argument, NULL, OPT_VERSION },
+	{ "progress", no_argument, NULL, OPT_PROGRESS },
+	{ 0 },
 };
 
 static const char option_help[] = "  -n, --dry-run  change nothing, say what would be done\n"

@@ -12,7 +12,7 @@ static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
 
 static volatile sig_atomic_t came;
 
-static void catch(int number)
+static void catch (int number)
 {
 	if (!came)
 		came = number;

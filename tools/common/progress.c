@@ -23,9 +23,9 @@ static void show(double start)
 	uint64_t entries = line.progress->entries, bytes = data->copied + data->shared;
 	double seconds = ply_now() - start;
 
-	fprintf(stderr, "\r%llu entries, %s, %.0f s, %.0f entries/s, %s/s\033[K", (unsigned long long)entries,
-		ply_amount(bytes).text, seconds, (double)entries / seconds,
-		ply_amount((uint64_t)((double)bytes / seconds)).text);
+	fprintf(stderr, "\r%llu entries, %s, %.0f s, %.0f entries/s, %s/s\033[K",
+		(unsigned long long)entries, ply_amount(bytes).text, seconds,
+		(double)entries / seconds, ply_amount((uint64_t)((double)bytes / seconds)).text);
 	fflush(stderr);
 }
 

@@ -134,7 +134,8 @@ static int is_locked(const struct statx *stx)
 {
 	uid_t me = geteuid();
 
-	return me != 0 && stx->stx_uid == me && (stx->stx_mode & (S_IRUSR | S_IXUSR)) != (S_IRUSR | S_IXUSR);
+	return me != 0 && stx->stx_uid == me &&
+	       (stx->stx_mode & (S_IRUSR | S_IXUSR)) != (S_IRUSR | S_IXUSR);
 }
 
 static int open_locked(struct frame *f, int dirfd, const char *name)
@@ -318,7 +319,9 @@ static int descend(struct ply_walk *w)
 static int ascend(struct ply_walk *w)
 {
 	struct frame *f = top_of(w), *above = w->stack[w->depth - 2];
-	struct ply_walk_entry e = { .walk = w, .name = "", .self = f->at.fd, .self_mirror = f->mirror.fd };
+	struct ply_walk_entry e = {
+		.walk = w, .name = "", .self = f->at.fd, .self_mirror = f->mirror.fd
+	};
 	int err = reopen(&above->at, &f->at);
 
 	if (!err)
@@ -348,7 +351,8 @@ static int step(struct ply_walk *w)
 	return w->depth > 1 ? ascend(w) : pop(w);
 }
 
-int ply_walk(const struct ply_walk_root *root, const struct ply_walk_ops *ops, void *arg, char **where)
+int ply_walk(const struct ply_walk_root *root, const struct ply_walk_ops *ops, void *arg,
+	     char **where)
 {
 	struct ply_walk w = { .root = root, .ops = ops, .arg = arg };
 	struct statx stx;
@@ -396,7 +400,9 @@ static int remove_dir(void *arg, const struct ply_walk_entry *e)
 
 int ply_remove_tree(int dirfd, const char *name)
 {
-	static const struct ply_walk_ops ops = { .file = remove_file, .enter = open_up, .leave = remove_dir };
+	static const struct ply_walk_ops ops = { .file = remove_file,
+						 .enter = open_up,
+						 .leave = remove_dir };
 	struct ply_walk_root root = { .mirror = -1 };
 	char *where;
 	int err = sys_unlink(dirfd, name);

@@ -17,18 +17,20 @@ struct ply_walk;
 struct ply_walk_entry {
 	struct ply_walk *walk;
 	const char *name;
-	int dirfd;	 /* the directory that has it */
-	int mirror;	 /* its counterpart, or -1 */
-	int self;	 /* leave: the directory itself, and its counterpart; else -1 */
+	int dirfd;  /* the directory that has it */
+	int mirror; /* its counterpart, or -1 */
+	int self;   /* leave: the directory itself, and its counterpart; else -1 */
 	int self_mirror;
 	struct statx stx; /* as it was before the walk came to it */
 };
 
 /* Each returns 0 or -errno, which ends the walk; each may be NULL. */
 struct ply_walk_ops {
-	int (*file)(void *arg, const struct ply_walk_entry *e);	 /* all but directories */
-	int (*enter)(void *arg, const struct ply_walk_entry *e); /* a directory, before it is opened */
-	int (*leave)(void *arg, const struct ply_walk_entry *e); /* a directory, after what is in it */
+	int (*file)(void *arg, const struct ply_walk_entry *e); /* all but directories */
+	int (*enter)(void *arg,
+		     const struct ply_walk_entry *e); /* a directory, before it is opened */
+	int (*leave)(void *arg,
+		     const struct ply_walk_entry *e); /* a directory, after what is in it */
 };
 
 struct ply_walk_root {
@@ -43,7 +45,8 @@ struct ply_walk_root {
  * caller to free (NULL without memory). -EXDEV: something is mounted there. -ESTALE: somebody moved a
  * directory meanwhile.
  */
-int ply_walk(const struct ply_walk_root *root, const struct ply_walk_ops *ops, void *arg, char **where);
+int ply_walk(const struct ply_walk_root *root, const struct ply_walk_ops *ops, void *arg,
+	     char **where);
 
 /* The entry's path from the root, for messages; the caller frees it. NULL without memory. */
 char *ply_walk_path(const struct ply_walk_entry *e);

@@ -1,0 +1,93 @@
+/* Operations on attributes, a link's target, and the numbers of the file system. */
+#include <errno.h>
+
+#include "wire/reply.h"
+
+void ply_op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct ply_wire *w = ply_wire_of(req);
+	struct ply_node *node = ply_wire_node(w, ino);
+	struct statx attr;
+	int err = node ? ply_getattr(w->cfg.u, node, &attr) : -ESTALE;
+
+	(void)fi;
+	ply_reply_attr(req, err, &attr);
+}
+
+/* Asked for when somebody wants the birth time. */
+void ply_raw_statx(const struct ply_raw *raw)
+{
+	struct ply_node *node = ply_wire_node(raw->w, raw->in->nodeid);
+	struct statx attr;
+	int err = node ? ply_getattr(raw->w->cfg.u, node, &attr) : -ESTALE;
+
+	ply_reply_raw_statx(raw, err, &attr);
+}
+
+/* What the kernel wants set, and what that is to the union. The change time follows by itself. */
+static const struct {
+	unsigned fuse, ply;
+} set_flags[] = {
+	{ FATTR_MODE, PLY_SET_MODE },
+	{ FATTR_UID, PLY_SET_UID },
+	{ FATTR_GID, PLY_SET_GID },
+	{ FATTR_SIZE, PLY_SET_SIZE },
+	{ FATTR_ATIME, PLY_SET_ATIME },
+	{ FATTR_MTIME, PLY_SET_MTIME },
+	{ FATTR_ATIME_NOW, PLY_SET_ATIME_NOW },
+	{ FATTR_MTIME_NOW, PLY_SET_MTIME_NOW },
+	{ FATTR_KILL_SUIDGID, PLY_SET_KILL_PRIV },
+};
+
+static unsigned set_flags_of(unsigned fuse)
+{
+	unsigned valid = 0;
+
+	for (size_t i = 0; i < sizeof(set_flags) / sizeof(set_flags[0]); i++)
+		if (fuse & set_flags[i].fuse)
+			valid |= set_flags[i].ply;
+	return valid;
+}
+
+void ply_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int valid,
+		    struct fuse_file_info *fi)
+{
+	struct ply_wire *w = ply_wire_of(req);
+	struct ply_node *node = ply_wire_node(w, ino);
+	struct ply_setattr set = {
+		.valid = set_flags_of(ply_task.flags),
+		.mode = st->st_mode & 07777,
+		.uid = st->st_uid,
+		.gid = st->st_gid,
+		.size = st->st_size,
+		.atime = st->st_atim,
+		.mtime = st->st_mtim,
+	};
+	struct statx attr;
+	int err = node ? ply_setattr(w->cfg.u, node, &set, &attr) : -ESTALE;
+
+	(void)valid;
+	(void)fi;
+	ply_reply_attr(req, err, &attr);
+}
+
+void ply_op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	struct ply_wire *w = ply_wire_of(req);
+	struct ply_node *node = ply_wire_node(w, ino);
+	ssize_t n = node ? ply_readlink(w->cfg.u, node, ply_task.room, ply_task.room_size) :
+			   -ESTALE;
+
+	ply_reply_data(req, n, ply_task.room);
+}
+
+void ply_op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	struct ply_wire *w = ply_wire_of(req);
+	/* Asked of no node in particular. */
+	struct ply_node *node = ino ? ply_wire_node(w, ino) : ply_root(w->cfg.u);
+	struct statvfs st;
+	int err = node ? ply_statfs(w->cfg.u, node, &st) : -ESTALE;
+
+	ply_reply_statfs(req, err, &st);
+}

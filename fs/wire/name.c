@@ -1,0 +1,121 @@
+/* Operations on names: looking up, making, linking, removing, renaming, forgetting. */
+#include <errno.h>
+#include <sys/stat.h>
+
+#include "wire/reply.h"
+
+void ply_op_lookup(fuse_req_t req, fuse_ino_t dir, const char *name)
+{
+	struct ply_wire *w = ply_wire_of(req);
+	struct ply_node *node = ply_wire_node(w, dir);
+	struct ply_entry entry;
+	int err = node ? ply_lookup(w->cfg.u, node, name, &entry) : -ESTALE;
+
+	ply_reply_lookup(req, err, &entry);
+}
+
+static struct ply_cred cred_of(fuse_req_t req)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+
+	return (struct ply_cred){ .uid = ctx->uid, .gid = ctx->gid, .umask = ctx->umask };
+}
+
+static void make(fuse_req_t req, fuse_ino_t dir, const char *name, struct ply_make how)
+{
+	struct ply_wire *w = ply_wire_of(req);
+	struct ply_node *node = ply_wire_node(w, dir);
+	struct ply_entry entry;
+	int err;
+
+	how.cred = cred_of(req);
+	err = node ? ply_create(w->cfg.u, node, name, &how, &entry) : -ESTALE;
+	ply_reply_entry(req, err, &entry);
+}
+
+/* Regular files come this way, too. */
+void ply_op_mknod(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t mode, dev_t rdev)
+{
+	make(req, dir, name, (struct ply_make){ .mode = mode, .rdev = rdev });
+}
+
+void ply_op_mkdir(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t mode)
+{
+	make(req, dir, name, (struct ply_make){ .mode = S_IFDIR | mode });
+}
+
+void ply_op_symlink(fuse_req_t req, const char *target, fuse_ino_t dir, const char *name)
+{
+	make(req, dir, name, (struct ply_make){ .mode = S_IFLNK | 0777, .target = target });
+}
+
+void ply_raw_tmpfile(const struct ply_raw *raw)
+{
+	const struct fuse_create_in *in = raw->body;
+	struct ply_node *dir = ply_wire_node(raw->w, raw->in->nodeid);
+	struct ply_make how = {
+		.mode = S_IFREG | (in->mode & 07777),
+		.cred = { .uid = raw->in->uid, .gid = raw->in->gid, .umask = in->umask },
+	};
+	struct ply_entry entry;
+	int err = dir ? ply_tmpfile(raw->w->cfg.u, dir, &how, &entry) : -ESTALE;
+
+	ply_reply_raw_tmpfile(raw, err, &entry);
+}
+
+void ply_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t dir, const char *name)
+{
+	struct ply_wire *w = ply_wire_of(req);
+	struct ply_node *node = ply_wire_node(w, ino), *to = ply_wire_node(w, dir);
+	struct ply_entry entry;
+	int err = node && to ? ply_link(w->cfg.u, node, to, name, &entry) : -ESTALE;
+
+	ply_reply_entry(req, err, &entry);
+}
+
+void ply_op_unlink(fuse_req_t req, fuse_ino_t dir, const char *name)
+{
+	struct ply_wire *w = ply_wire_of(req);
+	struct ply_node *node = ply_wire_node(w, dir);
+
+	ply_reply_err(req, node ? ply_unlink(w->cfg.u, node, name) : -ESTALE);
+}
+
+void ply_op_rmdir(fuse_req_t req, fuse_ino_t dir, const char *name)
+{
+	struct ply_wire *w = ply_wire_of(req);
+	struct ply_node *node = ply_wire_node(w, dir);
+
+	ply_reply_err(req, node ? ply_rmdir(w->cfg.u, node, name) : -ESTALE);
+}
+
+void ply_op_rename(fuse_req_t req, fuse_ino_t dir, const char *name, fuse_ino_t newdir,
+		   const char *newname, unsigned flags)
+{
+	struct ply_wire *w = ply_wire_of(req);
+	struct ply_node *from = ply_wire_node(w, dir), *to = ply_wire_node(w, newdir);
+	int err = from && to ? ply_rename(w->cfg.u, from, name, to, newname, flags) : -ESTALE;
+
+	ply_reply_err(req, err);
+}
+
+static void forget(struct ply_wire *w, fuse_ino_t ino, uint64_t n)
+{
+	struct ply_node *node = ply_wire_node(w, ino);
+
+	if (node)
+		ply_forget(w->cfg.u, node, n);
+}
+
+void ply_op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
+{
+	forget(ply_wire_of(req), ino, n);
+	ply_reply_none(req);
+}
+
+void ply_op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *list)
+{
+	for (size_t i = 0; i < count; i++)
+		forget(ply_wire_of(req), list[i].ino, list[i].nlookup);
+	ply_reply_none(req);
+}

@@ -1,0 +1,142 @@
+/*
+ * Signals, which are read from a descriptor by the loop's watchdog: SIGUSR1 prints the counters; SIGTERM,
+ * SIGINT and SIGHUP unmount. Unmounting writes back what the kernel holds, which the loop must serve: so
+ * it has a thread of its own. A mount in use is flushed and detached, and its users get a moment to
+ * leave; a second signal waits for nobody.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/sys.h"
+#include "wire/session.h"
+#include "wire/sysfuse.h"
+
+#define GRACE_SECONDS 3
+
+static int run_fusermount(const char *mountpoint, int flags)
+{
+	char *argv[] = { (char[]){ "fusermount3" },
+			 (char[]){ "-u" },
+			 (char[]){ "-q" },
+			 flags & MNT_DETACH ? (char[]){ "-z" } : (char[]){ "--" },
+			 (char *)(uintptr_t)mountpoint,
+			 NULL };
+	pid_t pid;
+	int status;
+
+	if (posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ))
+		return -ENOENT;
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return status ? -EBUSY : 0;
+}
+
+/* Is what is mounted there ours, and not something on top of it? */
+static int is_ours(const struct ply_wire *w)
+{
+	unsigned major, minor;
+
+	return w->minor >= 0 && !sys_mounted_device(w->cfg.mountpoint, &major, &minor) &&
+	       !major && (int)minor == w->minor;
+}
+
+static int unmount(const struct ply_wire *w, int flags)
+{
+	int err;
+
+	if (!is_ours(w))
+		return -ENOENT;
+	err = sys_umount(w->cfg.mountpoint, flags);
+	if (err == -EPERM)
+		err = run_fusermount(w->cfg.mountpoint, flags);
+	return err;
+}
+
+static void flush(const struct ply_wire *w)
+{
+	int fd = sys_open(AT_FDCWD, w->cfg.mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+
+	if (fd < 0)
+		return;
+	sys_syncfs(fd);
+	sys_close(fd);
+}
+
+static int wait_for_end(struct ply_wire *w)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += GRACE_SECONDS;
+	while (sem_timedwait(&w->over, &until) < 0)
+		if (errno == ETIMEDOUT)
+			return 0;
+	return 1;
+}
+
+static void *unmounter(void *arg)
+{
+	struct ply_wire *w = arg;
+	int err = unmount(w, 0);
+
+	if (err == -EBUSY) {
+		flush(w);
+		err = unmount(w, MNT_DETACH);
+	}
+	if (err || !wait_for_end(w))
+		ply_session_abort(w);
+	return NULL;
+}
+
+static void end(struct ply_wire *w)
+{
+	if (!w->unmounting && !pthread_create(&w->unmounter, NULL, unmounter, w))
+		w->unmounting = 1;
+	else
+		ply_session_abort(w);
+}
+
+void ply_signals_woken(void *arg)
+{
+	struct ply_wire *w = arg;
+	struct signalfd_siginfo info;
+
+	if (sys_read(w->signal_fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo == SIGUSR1)
+		ply_wire_print_counters(w);
+	else
+		end(w);
+}
+
+int ply_signals_open(struct ply_wire *w)
+{
+	sigset_t set;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	w->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return w->signal_fd < 0 ? -errno : 0;
+}
+
+void ply_signals_close(struct ply_wire *w)
+{
+	if (w->unmounting)
+		pthread_join(w->unmounter, NULL);
+	if (w->signal_fd >= 0)
+		sys_close(w->signal_fd);
+}

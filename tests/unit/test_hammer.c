@@ -1,0 +1,360 @@
+/*
+ * Many threads over few names. Whatever happens between them: no call hangs or crashes, no error comes that
+ * no order of the calls could give, all that is listed can be looked up, and a fresh union shows the same.
+ */
+#include <errno.h>
+#include <linux/fs.h>
+#include <pthread.h>
+#include <sys/stat.h>
+
+#include "paths.h"
+
+#define THREADS 8
+
+struct worker {
+	struct bed *b;
+	unsigned id;
+	unsigned long long seed;
+	unsigned steps;
+	unsigned odd; /* errors that make no sense */
+	char what[160];
+};
+
+static unsigned rnd(struct worker *w, unsigned n)
+{
+	w->seed = w->seed * 6364136223846793005ull + 1442695040888963407ull;
+	return (unsigned)(w->seed >> 33) % n;
+}
+
+static void pick(struct worker *w, char *path)
+{
+	static const char *const dirs[] = { "", "d/", "e/", "d/sub/", "low/" };
+	static const char *const names[] = { "a", "b", "c", "sub", "f1", "f2", "f3" };
+
+	sprintf(path, "%s%s", dirs[rnd(w, 5)], names[rnd(w, 7)]);
+}
+
+/* Every error that some order of calls can give. */
+static int makes_sense(int err)
+{
+	static const int known[] = { 0,	      -ENOENT, -EEXIST, -ENOTDIR, -EISDIR,
+				     -ENOTEMPTY, -EINVAL, -EXDEV,	 -EPERM,  -ESTALE };
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (err == known[i])
+			return 1;
+	return 0;
+}
+
+static int forget_entry(void *arg, const char *name, const struct ply_entry *entry, uint64_t cookie)
+{
+	struct worker *w = arg;
+
+	(void)name;
+	(void)cookie;
+	if (entry->node)
+		ply_forget(w->b->u, entry->node, 1);
+	return 1;
+}
+
+static int list(struct worker *w, const char *path)
+{
+	struct ply_entry dir;
+	int err = u_find(w->b, path, &dir);
+
+	if (err)
+		return err;
+	err = ply_readdir(w->b->u, dir.node, 0, forget_entry, w);
+	u_drop(w->b, &dir);
+	return err;
+}
+
+/* An unlinked file goes on for who holds it. */
+static int use_unlinked(struct worker *w, const char *path)
+{
+	struct ply_entry entry;
+	char buf[8] = "";
+	int err = u_find(w->b, path, &entry);
+	ssize_t n;
+
+	if (err)
+		return err;
+	if (!S_ISREG(entry.attr.stx_mode)) {
+		u_drop(w->b, &entry);
+		return 0;
+	}
+	u_unlink(w->b, path);
+	n = ply_write(w->b->u, entry.node, "unlinked", 8, 0, 0);
+	if (n == 8)
+		n = ply_read(w->b->u, entry.node, buf, 8, 0);
+	err = n == 8 ? 0 : n < 0 ? (int)n : -EIO;
+	u_drop(w->b, &entry);
+	return err;
+}
+
+static int step(struct worker *w)
+{
+	static const unsigned flags[] = { 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE };
+	char path[64], other[64];
+	unsigned op = rnd(w, 14);
+
+	pick(w, path);
+	pick(w, other);
+	snprintf(w->what, sizeof(w->what), "op %u %s %s", op, path, other);
+	switch (op) {
+	case 0:
+		return u_create(w->b, path);
+	case 1:
+		return u_mkdir(w->b, path);
+	case 2:
+	case 3:
+		return u_write(w->b, path, "hammer", rnd(w, 10));
+	case 4:
+		return u_unlink(w->b, path);
+	case 5:
+		return u_rmdir(w->b, path);
+	case 6:
+	case 7:
+		return u_rename(w->b, path, other, flags[rnd(w, 4)]);
+	case 8:
+		return u_link(w->b, other, path);
+	case 9:
+		return list(w, rnd(w, 2) ? "d" : "");
+	case 10:
+		return u_chmod(w->b, path, 0600 | rnd(w, 0100));
+	case 11:
+		return use_unlinked(w, path);
+	case 12:
+		return u_truncate(w->b, path, rnd(w, 3) * 100);
+	default:
+		return list(w, "low");
+	}
+}
+
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+
+	for (unsigned i = 0; i < w->steps; i++) {
+		int err = step(w);
+
+		if (!makes_sense(err) && !w->odd++)
+			fprintf(stderr, "%s: %s\n", w->what, strerror(-err));
+	}
+	return NULL;
+}
+
+static void run_all(struct bed *b, void *(*fn)(void *arg), unsigned steps)
+{
+	struct worker workers[THREADS];
+	pthread_t threads[THREADS];
+	unsigned odd = 0;
+
+	for (unsigned i = 0; i < THREADS; i++) {
+		workers[i] = (struct worker){ .b = b, .id = i, .seed = i * 7919 + 1, .steps = steps };
+		assert_int_equal(pthread_create(&threads[i], NULL, fn, &workers[i]), 0);
+	}
+	for (unsigned i = 0; i < THREADS; i++) {
+		pthread_join(threads[i], NULL);
+		odd += workers[i].odd;
+	}
+	assert_int_equal(odd, 0);
+}
+
+static void make_layers(struct bed *b)
+{
+	for (unsigned l = 0; l < 2; l++) {
+		char path[64];
+
+		for (unsigned i = 1; i <= 3; i++) {
+			snprintf(path, sizeof(path), "l%u/low/f%u", l, i);
+			put_file(b, path, "lower");
+			snprintf(path, sizeof(path), "l%u/d/f%u", l, i);
+			put_file(b, path, "lower");
+		}
+	}
+	put_file(b, "l1/d/sub/f1", "deep");
+	put_file(b, "l1/e/c", "deep");
+	put_whiteout(b, "l0/d/b");
+	put_file(b, "l1/d/b", "hidden");
+}
+
+static void hammer(struct bed *b, const struct ply_union_config *how)
+{
+	make_layers(b);
+	bed_open(b, 2, 0, how);
+	run_all(b, work, 1500);
+	assert_same_again(b, TREE_ALL & ~(unsigned)TREE_NLINK);
+	bed_close(b);
+}
+
+static void test_everything_at_once(void **state)
+{
+	hammer(*state, NULL);
+}
+
+static void test_everything_at_once_with_few_descriptors(void **state)
+{
+	struct ply_union_config how = { .max_fds = 8, .max_listing_bytes = 1 };
+
+	hammer(*state, &how);
+}
+
+static void test_everything_at_once_with_xattr_whiteouts(void **state)
+{
+	struct ply_union_config how = { .whiteout = PLY_WHITEOUT_XATTR };
+
+	hammer(*state, &how);
+}
+
+#define BIG (300 * 1024)
+
+/* Each writes one byte of its own; the file comes up once, and no byte is lost. */
+static void *write_own_byte(void *arg)
+{
+	struct worker *w = arg;
+	struct ply_entry entry;
+	char buf[64];
+
+	if (u_find(w->b, "d/big", &entry)) {
+		w->odd++;
+		return NULL;
+	}
+	if (ply_read(w->b->u, entry.node, buf, sizeof(buf), 4096) != sizeof(buf) || buf[0] != 'x')
+		w->odd++;
+	if (ply_write(w->b->u, entry.node, "W", 1, w->id * 1000, 0) != 1)
+		w->odd++;
+	u_drop(w->b, &entry);
+	return NULL;
+}
+
+static void test_one_file_comes_up_once_for_all_writers(void **state)
+{
+	struct bed *b = *state;
+	char *data = malloc(BIG + 1), *got = malloc(BIG);
+	struct ply_union_stats stats;
+	struct ply_entry entry;
+
+	memset(data, 'x', BIG);
+	data[BIG] = '\0';
+	put_file(b, "l0/d/big", data);
+	bed_open(b, 1, 0, NULL);
+	run_all(b, write_own_byte, 0);
+	ply_union_stats(b->u, &stats);
+	assert_int_equal(stats.copyups, 2);
+	for (unsigned i = 0; i < THREADS; i++)
+		data[i * 1000] = 'W';
+	entry = u_hold(b, "d/big");
+	assert_int_equal(ply_read(b->u, entry.node, got, BIG, 0), BIG);
+	assert_memory_equal(got, data, BIG);
+	u_drop(b, &entry);
+	bed_close(b);
+	free(data);
+	free(got);
+}
+
+/* Directories moved in and out of each other never end up in a loop. */
+static void *move_dirs(void *arg)
+{
+	static const char *const dirs[] = { "p", "q", "p/q", "q/p", "p/r", "r", "q/r", "r/p", "r/q", "p/q/r" };
+	struct worker *w = arg;
+
+	for (unsigned i = 0; i < w->steps; i++) {
+		const char *from = dirs[rnd(w, 10)], *to = dirs[rnd(w, 10)];
+		int err = u_rename(w->b, from, to, rnd(w, 3) ? RENAME_NOREPLACE : RENAME_EXCHANGE);
+
+		if (!makes_sense(err) && !w->odd++)
+			fprintf(stderr, "%s to %s: %s\n", from, to, strerror(-err));
+	}
+	return NULL;
+}
+
+static void test_directories_never_move_below_themselves(void **state)
+{
+	struct bed *b = *state;
+	unsigned lines = 0;
+	char *tree;
+
+	bed_open(b, 1, 0, NULL);
+	assert_ok(u_mkdir(b, "p"));
+	assert_ok(u_mkdir(b, "q"));
+	assert_ok(u_mkdir(b, "r"));
+	run_all(b, move_dirs, 3000);
+	tree = tree_of_union(b, 0);
+	for (const char *s = tree; *s; s++)
+		lines += *s == '\n';
+	assert_int_equal(lines, 4);
+	free(tree);
+	assert_same_again(b, 0);
+	bed_close(b);
+}
+
+/* What is there all the time is listed exactly once, whatever comes and goes around it. */
+struct seen {
+	struct worker *w;
+	unsigned stay[200];
+};
+
+static int count_stay(void *arg, const char *name, const struct ply_entry *entry, uint64_t cookie)
+{
+	struct seen *s = arg;
+
+	(void)cookie;
+	if (entry->node)
+		ply_forget(s->w->b->u, entry->node, 1);
+	if (!strncmp(name, "stay", 4))
+		s->stay[atoi(name + 4)]++;
+	return 1;
+}
+
+static void *list_or_change(void *arg)
+{
+	struct worker *w = arg;
+	char name[32];
+
+	for (unsigned i = 0; i < w->steps; i++) {
+		struct seen seen = { .w = w };
+		struct ply_entry dir;
+
+		if (w->id % 2) {
+			snprintf(name, sizeof(name), "d/go%u", rnd(w, 50));
+			if (u_create(w->b, name))
+				u_unlink(w->b, name);
+			continue;
+		}
+		w->odd += u_find(w->b, "d", &dir) || ply_readdir(w->b->u, dir.node, 0, count_stay, &seen);
+		u_drop(w->b, &dir);
+		for (unsigned k = 0; k < 200; k++)
+			w->odd += seen.stay[k] != 1;
+	}
+	return NULL;
+}
+
+static void test_listing_shows_what_stays_once_while_others_change(void **state)
+{
+	struct bed *b = *state;
+	struct ply_union_config how = { .max_listing_bytes = 1 };
+	char name[32];
+
+	for (unsigned i = 0; i < 200; i++) {
+		snprintf(name, sizeof(name), "%s/d/stay%u", i % 2 ? "l0" : "up", i);
+		put_file(b, name, "");
+	}
+	bed_open(b, 1, 0, &how);
+	run_all(b, list_or_change, 60);
+	bed_close(b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		bed_test(test_everything_at_once),
+		bed_test(test_everything_at_once_with_few_descriptors),
+		bed_test(test_everything_at_once_with_xattr_whiteouts),
+		bed_test(test_one_file_comes_up_once_for_all_writers),
+		bed_test(test_directories_never_move_below_themselves),
+		bed_test(test_listing_shows_what_stays_once_while_others_change),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
