@@ -120,34 +120,53 @@ static int refuse_elsewhere(struct snapshot *s, const struct ply_walk_entry *e)
 
 /* ---- entries ---- */
 
-static int open_source(const struct ply_walk_entry *e)
+static int try_source(const struct ply_walk_entry *e)
 {
 	int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
 	int fd = sys_open(e->dirfd, e->name, flags | O_NOATIME, 0);
 
-	if (fd == -EPERM)
-		fd = sys_open(e->dirfd, e->name, flags, 0);
-	return fd == -EACCES ? ply_layer_open_upper(e->dirfd, e->name, flags) : fd;
+	return fd == -EPERM ? sys_open(e->dirfd, e->name, flags, 0) : fd;
+}
+
+/*
+ * A plain user's own file may forbid its owner to read it, and its attributes too: its mode then has to
+ * be put back.
+ */
+static int open_source(const struct ply_walk_entry *e, int *is_unlocked)
+{
+	int fd = try_source(e);
+
+	*is_unlocked =
+		fd == -EACCES && !sys_chmod(e->dirfd, e->name, (e->stx.stx_mode & 07777) | S_IRUSR);
+	return *is_unlocked ? try_source(e) : fd;
+}
+
+static int copy_open(struct snapshot *s, const struct ply_walk_entry *e, int in)
+{
+	int out = sys_open(e->mirror, e->name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW,
+			   S_IRUSR | S_IWUSR);
+	int err = out < 0 ? out : 0;
+
+	if (!err && e->stx.stx_size)
+		err = ply_copy_data(&s->to, in, out, (off_t)e->stx.stx_size, &s->progress.data);
+	if (!err)
+		err = copy_attrs(s, in, "", &e->stx, out, "");
+	if (out >= 0)
+		sys_close(out);
+	return err;
 }
 
 static int copy_regular(struct snapshot *s, const struct ply_walk_entry *e)
 {
-	int in = open_source(e), out, err = 0;
+	int is_unlocked, in = open_source(e, &is_unlocked);
+	int err = in < 0 ? in : copy_open(s, e, in);
 
-	if (in < 0)
-		return in;
-	out = sys_open(e->mirror, e->name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW,
-		       S_IRUSR | S_IWUSR);
-	if (out < 0) {
+	if (err)
+		ply_interrupt_end();
+	if (in >= 0)
 		sys_close(in);
-		return out;
-	}
-	if (e->stx.stx_size)
-		err = ply_copy_data(&s->to, in, out, (off_t)e->stx.stx_size, &s->progress.data);
-	if (!err)
-		err = copy_attrs(s, in, "", &e->stx, out, "");
-	sys_close(out);
-	sys_close(in);
+	if (is_unlocked)
+		sys_chmod(e->dirfd, e->name, e->stx.stx_mode & 07777);
 	return err;
 }
 

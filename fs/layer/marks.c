@@ -94,12 +94,15 @@ int ply_mark_opaque(struct ply_layer *layer, int dirfd, const char *name)
 
 int ply_mark_is_set(struct ply_layer *layer, int dirfd, const char *name, const char *mark)
 {
-	char value[16];
-	ssize_t n = get_mark(layer, dirfd, name, mark, value, sizeof(value));
+	char list[LIST_SIZE], attr[64];
+	ssize_t n = list_names(layer, dirfd, name, list);
 
-	if (n >= 0 || n == -ERANGE)
-		return 1;
-	return no_mark(n) ? 0 : (int)n;
+	for (size_t i = 0; i < NSPACES && (n > 0 || n == -ERANGE); i++) {
+		snprintf(attr, sizeof(attr), "%s%s", spaces[i], mark);
+		if (n > 0 ? has_name(list, n, attr) : sys_getxattr(dirfd, name, attr, NULL, 0) >= 0)
+			return 1;
+	}
+	return n >= 0 || n == -ERANGE || no_mark(n) ? 0 : (int)n;
 }
 
 int ply_mark_xwhiteout(struct ply_layer *layer, int dirfd, const char *name)

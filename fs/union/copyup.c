@@ -170,14 +170,14 @@ static int build(struct ply_union *u, struct copy *c, off_t limit)
 	return err;
 }
 
-/* The node's inode is the copy from now on. node->lock is held. */
-static void go_up(struct ply_union *u, struct copy *c)
+/* The node's inode is the copy from now on, which has so many links. node->lock is held. */
+static void go_up(struct ply_union *u, struct copy *c, int links)
 {
 	struct ply_node *node = c->node;
 
 	assert(node->state == PLY_STATE_LOWER);
 	node->has_origin = (uint8_t)c->has_origin;
-	node->extra_links += (int32_t)c->stx.stx_nlink - 1;
+	node->extra_links += (int32_t)c->stx.stx_nlink - links;
 	atomic_store_explicit(&node->state, PLY_STATE_UPPER, memory_order_release);
 	ply_fdcache_drop(u->fds, node, PLY_SLOT_LOWER);
 	atomic_fetch_add(&u->copyups, 1);
@@ -203,35 +203,59 @@ static int publish_nameless(struct ply_union *u, struct copy *c)
 	node->held = ply_fd_single(fd, 0);
 	c->fd = -1;
 	if (node->held) {
-		go_up(u, c);
+		go_up(u, c, 0);
 		atomic_fetch_add(&u->nheld, 1);
 	}
 	pthread_mutex_unlock(&node->lock);
 	return node->held ? 0 : -ENOMEM;
 }
 
+/* A removed name may stay, as the way to the lower inode, while others come. */
+static struct ply_name *live_name_locked(struct ply_node *node)
+{
+	struct ply_name *name = node->names;
+
+	while (name && name->dead)
+		name = name->next;
+	return name;
+}
+
 /* The directory of the name by which a node is brought up, with a reference, or NULL: it has no name. */
 static struct ply_node *get_parent(struct ply_union *u, struct ply_node *node)
 {
 	struct ply_node *parent = NULL;
+	struct ply_name *name;
 
 	pthread_mutex_lock(&u->tree);
-	if (node->names && !node->names->dead) {
-		parent = node->names->parent;
+	name = live_name_locked(node);
+	if (name) {
+		parent = name->parent;
 		parent->refs++;
 	}
 	pthread_mutex_unlock(&u->tree);
 	return parent;
 }
 
+/* The live name that node still has in parent, or NULL. */
+static struct ply_name *name_in(struct ply_union *u, struct ply_node *node,
+				const struct ply_node *parent)
+{
+	struct ply_name *name;
+
+	pthread_mutex_lock(&u->tree);
+	name = live_name_locked(node);
+	pthread_mutex_unlock(&u->tree);
+	return name && name->parent == parent ? name : NULL;
+}
+
 /* parent->lock and node->lock are held; -EAGAIN when the name went meanwhile. */
 static int publish_locked(struct ply_union *u, struct copy *c, struct ply_node *parent)
 {
-	struct ply_name *name = c->node->names;
+	struct ply_name *name = name_in(u, c->node, parent);
 	struct ply_fd *dir;
 	int err;
 
-	if (name->dead || name->parent != parent)
+	if (!name)
 		return -EAGAIN;
 	err = ply_dir_open(u, parent, PLY_UPPER, &dir);
 	if (err)
@@ -243,7 +267,7 @@ static int publish_locked(struct ply_union *u, struct copy *c, struct ply_node *
 	if (err)
 		return err;
 	name->in_upper = 1;
-	go_up(u, c);
+	go_up(u, c, 1);
 	ply_dir_shows(u, parent, name->text, c->node->type);
 	return 0;
 }
@@ -261,11 +285,11 @@ static int publish(struct ply_union *u, struct copy *c)
 			return publish_nameless(u, c);
 		err = copyup_dir(u, parent);
 		if (!err) {
-			pthread_mutex_lock(&parent->lock);
-			pthread_mutex_lock(&c->node->lock);
+			struct ply_node *const both[PLY_LOCK_NODES] = { parent, c->node };
+
+			ply_nodes_lock(both);
 			err = publish_locked(u, c, parent);
-			pthread_mutex_unlock(&c->node->lock);
-			pthread_mutex_unlock(&parent->lock);
+			ply_nodes_unlock(both);
 		}
 		ply_node_unref(u, parent);
 	}
@@ -353,18 +377,17 @@ static int copy_dir_locked(struct ply_union *u, struct ply_node *parent, struct 
 static int copy_dir(struct ply_union *u, struct ply_node *node)
 {
 	struct ply_node *parent = get_parent(u, node);
+	struct ply_node *const both[PLY_LOCK_NODES] = { parent, node };
 	int err = 0;
 
 	if (!parent)
 		return -ENOENT;
-	pthread_mutex_lock(&parent->lock);
-	pthread_mutex_lock(&node->lock);
-	if (node->names->dead || node->names->parent != parent)
+	ply_nodes_lock(both);
+	if (!name_in(u, node, parent))
 		err = -EAGAIN;
 	else if (!ply_node_in_upper(node))
 		err = copy_dir_locked(u, parent, node);
-	pthread_mutex_unlock(&node->lock);
-	pthread_mutex_unlock(&parent->lock);
+	ply_nodes_unlock(both);
 	ply_node_unref(u, parent);
 	return err;
 }

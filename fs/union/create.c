@@ -206,6 +206,8 @@ int ply_create(struct ply_union *u, struct ply_node *dir, const char *name,
 
 	if (err)
 		return err;
+	if (!ply_node_is_dir(dir))
+		return -ENOTDIR;
 	if (S_ISCHR(how->mode) && how->rdev == makedev(PLY_WHITEOUT_MAJOR, PLY_WHITEOUT_MINOR))
 		return -EPERM;
 	err = ply_copyup(u, dir, PLY_WHOLE_FILE);
@@ -276,8 +278,11 @@ int ply_tmpfile(struct ply_union *u, struct ply_node *dir, const struct ply_make
 		struct ply_entry *out)
 {
 	struct ply_fd *fd;
-	int err = ply_copyup(u, dir, PLY_WHOLE_FILE), tmp = -1;
+	int err, tmp = -1;
 
+	if (!ply_node_is_dir(dir))
+		return -ENOTDIR;
+	err = ply_copyup(u, dir, PLY_WHOLE_FILE);
 	if (err)
 		return err;
 	pthread_mutex_lock(&dir->lock);
@@ -353,6 +358,8 @@ int ply_link(struct ply_union *u, struct ply_node *node, struct ply_node *dir, c
 
 	if (err)
 		return err;
+	if (!ply_node_is_dir(dir))
+		return -ENOTDIR;
 	if (ply_node_is_dir(node))
 		return -EPERM;
 	err = ply_copyup(u, node, PLY_WHOLE_FILE);
@@ -360,8 +367,7 @@ int ply_link(struct ply_union *u, struct ply_node *node, struct ply_node *dir, c
 		err = ply_copyup(u, dir, PLY_WHOLE_FILE);
 	if (err)
 		return err;
-	pthread_mutex_lock(&dir->lock);
-	pthread_mutex_lock(&node->lock);
+	ply_nodes_lock((struct ply_node *[PLY_LOCK_NODES]){ dir, node });
 	err = link_locked(u, node, dir, name);
 	if (!err && node->held) {
 		/* It has a name now, and is reached by that like any other. */
@@ -369,8 +375,7 @@ int ply_link(struct ply_union *u, struct ply_node *node, struct ply_node *dir, c
 		node->held = NULL;
 		atomic_fetch_sub(&u->nheld, 1);
 	}
-	pthread_mutex_unlock(&node->lock);
-	pthread_mutex_unlock(&dir->lock);
+	ply_nodes_unlock((struct ply_node *[PLY_LOCK_NODES]){ dir, node });
 	if (err)
 		return err;
 	err = ply_getattr(u, node, &out->attr);

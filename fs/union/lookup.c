@@ -223,10 +223,7 @@ void ply_attr_fix(struct ply_union *u, struct ply_node *node, struct statx *attr
 			attr->stx_nlink = 0;
 		return;
 	}
-	if (!ply_node_has_name(u, node))
-		attr->stx_nlink = 0;
-	else
-		attr->stx_nlink = (uint32_t)((int)attr->stx_nlink + node->extra_links);
+	attr->stx_nlink = (uint32_t)((int)attr->stx_nlink + node->extra_links);
 }
 
 /* Fills a new node from what was found. */
@@ -374,7 +371,12 @@ int ply_find(struct ply_union *u, struct ply_node *dir, const char *name, struct
 	}
 	if (err == -EAGAIN)
 		err = find_locked(u, dir, name, out, &f);
-	return err ? err : found_attr(u, *out, &f, attr);
+	if (err)
+		return err;
+	err = found_attr(u, *out, &f, attr);
+	if (err)
+		ply_node_unref(u, *out);
+	return err;
 }
 
 int ply_lookup(struct ply_union *u, struct ply_node *dir, const char *name, struct ply_entry *out)

@@ -202,6 +202,45 @@ static void reap(struct ply_union *u, struct ply_node *node)
 	}
 }
 
+/* Is nodes[i] one to lock, and none of those before it? */
+static int is_first(struct ply_node *const nodes[PLY_LOCK_NODES], unsigned i)
+{
+	for (unsigned j = 0; j < i; j++)
+		if (nodes[j] == nodes[i])
+			return 0;
+	return nodes[i] != NULL;
+}
+
+void ply_nodes_lock(struct ply_node *const nodes[PLY_LOCK_NODES])
+{
+	unsigned waits = 0, i;
+
+	while (!nodes[waits])
+		waits++;
+	for (;;) {
+		pthread_mutex_lock(&nodes[waits]->lock);
+		for (i = 0; i < PLY_LOCK_NODES; i++)
+			if (is_first(nodes, i) && nodes[i] != nodes[waits] &&
+			    pthread_mutex_trylock(&nodes[i]->lock))
+				break;
+		if (i == PLY_LOCK_NODES)
+			return;
+		/* Somebody has nodes[i], perhaps waiting for one of ours. */
+		pthread_mutex_unlock(&nodes[waits]->lock);
+		for (unsigned j = 0; j < i; j++)
+			if (is_first(nodes, j) && nodes[j] != nodes[waits])
+				pthread_mutex_unlock(&nodes[j]->lock);
+		waits = i;
+	}
+}
+
+void ply_nodes_unlock(struct ply_node *const nodes[PLY_LOCK_NODES])
+{
+	for (unsigned i = 0; i < PLY_LOCK_NODES; i++)
+		if (is_first(nodes, i))
+			pthread_mutex_unlock(&nodes[i]->lock);
+}
+
 void ply_node_ref(struct ply_union *u, struct ply_node *node)
 {
 	pthread_mutex_lock(&u->tree);
@@ -308,7 +347,7 @@ int ply_name_add(struct ply_union *u, struct ply_node *node, struct ply_node *di
 	pthread_mutex_lock(&u->tree);
 	hash_name_locked(u, name);
 	tail = &node->names;
-	if (place == PLY_NAME_LAST)
+	if (place == PLY_NAME_LAST && *tail && !(*tail)->dead)
 		while (*tail)
 			tail = &(*tail)->next;
 	name->next = *tail;
@@ -400,7 +439,9 @@ int ply_node_has_name(struct ply_union *u, struct ply_node *node)
 	int has;
 
 	pthread_mutex_lock(&u->tree);
-	has = node == u->root || (node->names && !node->names->dead);
+	has = node == u->root;
+	for (const struct ply_name *name = node->names; name && !has; name = name->next)
+		has = !name->dead;
 	pthread_mutex_unlock(&u->tree);
 	return has;
 }

@@ -18,10 +18,10 @@
  * Locks, as nesting; a thread may take what stands further in, never further out:
  *
  *   rename_lock                  renames that move between directories, one at a time
- *     node->lock of directories  the ancestor first, unrelated ones by address
- *       node->lock of a file     several by address
- *         union->tree            tables, names, reference counts: memory only
- *         listing_lock, copy_lock, fdcache: leaves
+ *     node->lock                 several by ply_nodes_lock, which never waits for one while it holds another:
+ *                                directories move, so no order of theirs would last
+ *       union->tree              tables, names, reference counts: memory only
+ *       listing_lock, copy_lock, fdcache: leaves
  *
  * No lock but node->lock is held across a system call, and node->lock not while file data is copied.
  * A directory's lock covers its entries on disk and its fields in ply_dir; a file's lock covers which name
@@ -193,6 +193,12 @@ struct ply_node *ply_tree_find(struct ply_union *u, struct ply_node *dir, const 
 /* A node without a name, with one reference; NULL without memory. dir: fields for a directory, taken over. */
 struct ply_node *ply_node_new(struct ply_union *u, mode_t type, struct ply_dir *dir);
 void ply_node_ref(struct ply_union *u, struct ply_node *node);
+
+/* Takes the locks of several nodes, among which some may be NULL or the same. */
+#define PLY_LOCK_NODES 4
+void ply_nodes_lock(struct ply_node *const nodes[PLY_LOCK_NODES]);
+void ply_nodes_unlock(struct ply_node *const nodes[PLY_LOCK_NODES]);
+
 void ply_node_unref(struct ply_union *u, struct ply_node *node);
 /* Turns the reference of entry->node into a lookup, and sets the entry's id. */
 void ply_entry_give(struct ply_union *u, struct ply_entry *entry);

@@ -83,8 +83,7 @@ int ply_is_last_upper_name(struct ply_union *u, struct ply_node *node,
 int ply_lock_name(struct ply_union *u, struct ply_node *dir, struct ply_node *node,
 		  const char *name, struct ply_name **record)
 {
-	pthread_mutex_lock(&dir->lock);
-	pthread_mutex_lock(&node->lock);
+	ply_nodes_lock((struct ply_node *[PLY_LOCK_NODES]){ dir, node });
 	*record = ply_name_of(u, node, dir, name);
 	if (*record)
 		return 0;
@@ -94,8 +93,7 @@ int ply_lock_name(struct ply_union *u, struct ply_node *dir, struct ply_node *no
 
 void ply_unlock_name(struct ply_node *dir, struct ply_node *node)
 {
-	pthread_mutex_unlock(&node->lock);
-	pthread_mutex_unlock(&dir->lock);
+	ply_nodes_unlock((struct ply_node *[PLY_LOCK_NODES]){ dir, node });
 }
 
 /* A removal, with both locks held. */
@@ -138,6 +136,7 @@ static int park(struct removal *r)
 	if (!parked)
 		return 0;
 	ply_name_park(r->u, r->record, parked);
+	r->node->extra_links--;
 	r->record = NULL;
 	r->has_taken = 0;
 	return 0;

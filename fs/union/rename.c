@@ -27,6 +27,7 @@ struct renaming {
 	struct ply_union *u;
 	struct end from, to;
 	unsigned flags;
+	uint64_t to_version; /* of the target's directory, when the name was looked for */
 	int moves_dir;
 	struct ply_name *new_from, *new_to; /* records for after the move */
 	struct ply_work_name litter;
@@ -51,7 +52,7 @@ static int is_merged(const struct ply_node *node)
 	return ply_node_is_dir(node) && node->dir->nlowers > 0;
 }
 
-/* What can be said of a rename before anything is locked. */
+/* What can be said of a rename before anything is brought up, and once more under the locks. */
 static int check(const struct renaming *r)
 {
 	const struct ply_node *from = r->from.node, *to = r->to.node;
@@ -85,41 +86,19 @@ static int bring_up(const struct renaming *r)
 	return err;
 }
 
-static void lock_two(struct ply_node *first, struct ply_node *second)
+/* Moves between directories exclude each other: what check found of who is below whom then stays. */
+static void lock_all(const struct renaming *r)
 {
-	pthread_mutex_lock(&first->lock);
-	if (second && second != first)
-		pthread_mutex_lock(&second->lock);
-}
-
-static void unlock_two(struct ply_node *first, struct ply_node *second)
-{
-	if (second && second != first)
-		pthread_mutex_unlock(&second->lock);
-	pthread_mutex_unlock(&first->lock);
-}
-
-/* In the order of node.h: rename_lock, directories, what is in them. */
-static void lock_all(struct renaming *r)
-{
-	struct ply_node *a = r->from.dir, *b = r->to.dir, *x = r->from.node, *y = r->to.node;
-
-	if (a != b || r->moves_dir)
+	if (r->from.dir != r->to.dir || r->moves_dir)
 		pthread_mutex_lock(&r->u->rename_lock);
-	if (is_below(r->u, a, b) || (!is_below(r->u, b, a) && b < a))
-		lock_two(b, a);
-	else
-		lock_two(a, b);
-	if (y && y < x)
-		lock_two(y, x);
-	else
-		lock_two(x, y);
+	ply_nodes_lock((struct ply_node *[PLY_LOCK_NODES]){ r->from.dir, r->to.dir, r->from.node,
+							    r->to.node });
 }
 
-static void unlock_all(struct renaming *r)
+static void unlock_all(const struct renaming *r)
 {
-	unlock_two(r->from.node, r->to.node);
-	unlock_two(r->from.dir, r->to.dir);
+	ply_nodes_unlock((struct ply_node *[PLY_LOCK_NODES]){ r->from.dir, r->to.dir, r->from.node,
+							      r->to.node });
 	if (r->from.dir != r->to.dir || r->moves_dir)
 		pthread_mutex_unlock(&r->u->rename_lock);
 }
@@ -127,19 +106,21 @@ static void unlock_all(struct renaming *r)
 /* Under the locks: are both names still what was found? */
 static int revalidate(struct renaming *r)
 {
-	struct ply_node *node;
+	int shows;
 
 	r->from.record = ply_name_of(r->u, r->from.node, r->from.dir, r->from.name);
 	if (!r->from.record)
 		return -EAGAIN;
 	if (r->to.node) {
 		r->to.record = ply_name_of(r->u, r->to.node, r->to.dir, r->to.name);
-		return r->to.record ? 0 : -EAGAIN;
+		return r->to.record ? check(r) : -EAGAIN;
 	}
-	node = ply_tree_find(r->u, r->to.dir, r->to.name);
-	if (node)
-		ply_node_unref(r->u, node);
-	return node ? -EAGAIN : 0;
+	if (r->to.dir->dir->version != r->to_version) {
+		shows = ply_name_shows(r->u, r->to.dir, r->to.name);
+		if (shows)
+			return shows < 0 ? shows : -EAGAIN;
+	}
+	return check(r);
 }
 
 static int open_end(struct renaming *r, struct end *e)
@@ -290,6 +271,7 @@ static void bury_target(struct renaming *r)
 		parked = ply_name_alloc(to, r->u->work_node, r->litter.text);
 	if (parked) {
 		ply_name_park(r->u, r->to.record, parked);
+		to->extra_links--;
 		r->has_litter = 0;
 	} else {
 		ply_name_kill(r->u, r->to.record);
@@ -382,6 +364,9 @@ static int rename_once(struct renaming *r)
 
 	if (err)
 		return err;
+	pthread_mutex_lock(&r->to.dir->lock);
+	r->to_version = r->to.dir->dir->version;
+	pthread_mutex_unlock(&r->to.dir->lock);
 	err = ply_find(r->u, r->to.dir, r->to.name, &r->to.node, NULL);
 	if (err == -ENOENT) {
 		r->to.node = NULL;
@@ -409,6 +394,8 @@ int ply_rename(struct ply_union *u, struct ply_node *dir, const char *name, stru
 
 	if (ply_union_readonly(u))
 		return -EROFS;
+	if (!ply_node_is_dir(dir) || !ply_node_is_dir(newdir))
+		return -ENOTDIR;
 	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE) ||
 	    flags == (RENAME_NOREPLACE | RENAME_EXCHANGE))
 		return -EINVAL;

@@ -75,8 +75,8 @@ void ply_op_readlink(fuse_req_t req, fuse_ino_t ino)
 {
 	struct ply_wire *w = ply_wire_of(req);
 	struct ply_node *node = ply_wire_node(w, ino);
-	ssize_t n = node ? ply_readlink(w->cfg.u, node, ply_task.room, ply_task.room_size) :
-			   -ESTALE;
+	ssize_t n =
+		node ? ply_readlink(w->cfg.u, node, ply_task.room, ply_task.room_size) : -ESTALE;
 
 	ply_reply_data(req, n, ply_task.room);
 }

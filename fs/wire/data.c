@@ -48,8 +48,7 @@ void ply_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t
 
 	(void)fi;
 	ply_loop_hand_over();
-	ply_reply_err(req,
-		      node ? ply_fallocate(w->cfg.u, node, mode, off, len, flags) : -ESTALE);
+	ply_reply_err(req, node ? ply_fallocate(w->cfg.u, node, mode, off, len, flags) : -ESTALE);
 }
 
 void ply_raw_copy(const struct ply_raw *raw)

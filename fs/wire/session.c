@@ -211,8 +211,8 @@ int ply_wire_start(struct ply_wire *w)
 		if (n <= 0)
 			continue;
 		if (in->opcode == FUSE_INIT)
-			w->offered = ply_init_offered((const void *)(in + 1),
-						      (size_t)n - sizeof(*in));
+			w->offered =
+				ply_init_offered((const void *)(in + 1), (size_t)n - sizeof(*in));
 		ply_session_serve(w, buf, (size_t)n);
 	}
 	free(buf);

@@ -45,8 +45,8 @@ static int is_ours(const struct ply_wire *w)
 {
 	unsigned major, minor;
 
-	return w->minor >= 0 && !sys_mounted_device(w->cfg.mountpoint, &major, &minor) &&
-	       !major && (int)minor == w->minor;
+	return w->minor >= 0 && !sys_mounted_device(w->cfg.mountpoint, &major, &minor) && !major &&
+	       (int)minor == w->minor;
 }
 
 static int unmount(const struct ply_wire *w, int flags)

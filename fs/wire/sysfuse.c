@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -36,12 +35,6 @@ int sys_dup2(int fd, int as)
 int sys_chdir(const char *path)
 {
 	return (int)result(chdir(path));
-}
-
-int sys_realpath(const char *path, char **out)
-{
-	*out = realpath(path, NULL);
-	return *out ? 0 : -errno;
 }
 
 int sys_umount(const char *path, int flags)

@@ -14,8 +14,6 @@ ssize_t sys_write(int fd, const void *buf, size_t size);
 ssize_t sys_writev(int fd, const struct iovec *iov, int count);
 int sys_dup2(int fd, int as);
 int sys_chdir(const char *path);
-/* path without symlinks; the caller frees it. */
-int sys_realpath(const char *path, char **out);
 int sys_umount(const char *path, int flags);
 /* The type of what path is (S_IFMT bits), symlinks followed. */
 int sys_type(const char *path, mode_t *type);

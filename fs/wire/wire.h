@@ -9,7 +9,7 @@ struct ply_wire;
 
 enum ply_wire_flags {
 	PLY_WIRE_WRITEBACK = 1 << 0, /* the kernel collects writes */
-	PLY_WIRE_SYNC = 1 << 1,      /* fsync means something */
+	PLY_WIRE_SYNC = 1 << 1,	     /* fsync means something */
 	PLY_WIRE_XATTR = 1 << 2,
 	PLY_WIRE_ACL = 1 << 3,
 	PLY_WIRE_ALLOW_ROOT = 1 << 4, /* only root and who mounted it may come in */

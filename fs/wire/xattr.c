@@ -31,8 +31,7 @@ void ply_op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t si
 	struct ply_wire *w = ply_wire_of(req);
 	int err;
 	struct ply_node *node = node_for(w, ino, name, &err);
-	ssize_t n = err ? err :
-			  ply_getxattr(w->cfg.u, node, name, ply_task.room, room(size));
+	ssize_t n = err ? err : ply_getxattr(w->cfg.u, node, name, ply_task.room, room(size));
 
 	ply_reply_value(req, size, n, ply_task.room);
 }

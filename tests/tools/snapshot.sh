@@ -22,6 +22,7 @@ says() {
 
 # fresh: an empty stack, and nothing where the layer goes
 fresh() {
+	! mountpoint -q "$M" || umount "$M"
 	rm -rf "$L" "$U" "$W" "$S"
 	mkdir "$L" "$U" "$W"
 }
@@ -231,7 +232,7 @@ begin() {
 }
 
 interrupted() {
-	local signal
+	local signal status
 	for signal in INT TERM; do
 		# A job in the background ignores SIGINT otherwise.
 		set -m
@@ -242,7 +243,8 @@ interrupted() {
 		kill -$signal $pid
 		kill -CONT $pid
 		wait $pid 2>/dev/null
-		eq "status after SIG$signal" $((128 + $(kill -l $signal))) $?
+		status=$?
+		eq "status after SIG$signal" $((128 + $(kill -l $signal))) $status
 		says "interrupted"
 		[ ! -e "$S" ] || fail "there is half a layer"
 		nothing_left
@@ -276,7 +278,6 @@ deep() {
 	(
 		ulimit -n 256
 		take 0 -j "$U" "$S"
-		take 2 -q "$U" "$S"
 	) || exit
 	eq "directories" 25000 "$(field directories)"
 	eq "files" 5000 "$(field files)"

@@ -1,0 +1,724 @@
+/*
+ * One table of options: how each is spelled, what it does, its default and its help. Parsing, the
+ * defaults and --help are read from it.
+ *
+ * An -o argument is split at commas, a list of lower layers at colons; a backslash takes the meaning from
+ * the character behind it at both, and is removed last. Double quotes at the beginning of a value (or
+ * of a list's item) do the same for all up to the closing one.
+ */
+#include "options.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+
+enum kind {
+	FLAG,	 /* sets its number; takes no value */
+	SWITCH,	 /* name=0 or name=1; the name alone: 1 */
+	CHOICE,	 /* name=one of the words */
+	SECONDS, /* name=number */
+	TEXT,	 /* name=text */
+	LAYERS,	 /* name=path:path... */
+	LAYER,	 /* name=path, one more */
+	MOUNT,	 /* a word for libfuse */
+	QUIET,	 /* known, and nothing to do */
+	REFUSED, /* would change what is seen: better no mount than another one than was meant */
+};
+
+struct option {
+	const char *name; /* a last '*' stands for any rest */
+	enum kind kind;
+	size_t field;		  /* offset in struct ply_options */
+	int number;		  /* of FLAG */
+	const char *const *words; /* of CHOICE: the index is the value */
+	const char *preset;	  /* REFUSED: the value that may be given all the same */
+	const char *arg, *help;	  /* no help: not listed */
+};
+
+#define FIELD(name) offsetof(struct ply_options, name)
+
+static const char *const writeback_words[] = { "0", "1", "auto", NULL };
+static const char *const whiteout_words[] = { "auto", "char", "xattr", "aufs", NULL };
+static const char *const space_words[] = { "auto", "trusted", "user", "none", NULL };
+
+/* Of two equal names the first that takes a value, or takes none, as given, is meant. */
+static const struct option options[] = {
+	{ .name = "lowerdir",
+	  .kind = LAYERS,
+	  .arg = "DIR[:DIR]...",
+	  .help = "the read-only layers, the topmost first; may be repeated as lowerdir+=DIR" },
+	{ .name = "lowerdir+", .kind = LAYER },
+	{ .name = "upperdir",
+	  .kind = TEXT,
+	  .field = FIELD(upper),
+	  .arg = "DIR",
+	  .help = "the writable layer; without it the mount is read-only" },
+	{ .name = "workdir",
+	  .kind = TEXT,
+	  .field = FIELD(work),
+	  .arg = "DIR",
+	  .help = "a directory for plyfs itself, on the file system of the upper one" },
+	{ .name = "timeout",
+	  .kind = SECONDS,
+	  .field = FIELD(timeout),
+	  .preset = "1e9",
+	  .arg = "SECONDS",
+	  .help = "how long the kernel may keep names and attributes" },
+	{ .name = "fsync",
+	  .kind = SWITCH,
+	  .field = FIELD(sync),
+	  .preset = "1",
+	  .arg = "0|1",
+	  .help = "0: fsync does nothing" },
+	{ .name = "sync", .kind = MOUNT },
+	{ .name = "sync", .kind = SWITCH, .field = FIELD(sync) },
+	{ .name = "volatile",
+	  .kind = FLAG,
+	  .field = FIELD(sync),
+	  .number = 0,
+	  .help = "the same as fsync=0" },
+	{ .name = "writeback",
+	  .kind = CHOICE,
+	  .field = FIELD(writeback),
+	  .words = writeback_words,
+	  .preset = "auto",
+	  .arg = "0|1|auto",
+	  .help = "the kernel collects writes; auto: where the mount is writable" },
+	{ .name = "noxattrs",
+	  .kind = SWITCH,
+	  .field = FIELD(noxattrs),
+	  .preset = "0",
+	  .arg = "0|1",
+	  .help = "1: no extended attributes" },
+	{ .name = "noacl",
+	  .kind = FLAG,
+	  .field = FIELD(noacl),
+	  .number = 1,
+	  .help = "no access control lists" },
+	{ .name = "whiteout",
+	  .kind = CHOICE,
+	  .field = FIELD(whiteout),
+	  .words = whiteout_words,
+	  .preset = "auto",
+	  .arg = "char|xattr|aufs",
+	  .help = "how removed names are marked: 0:0 devices, xattrs, or .wh. files" },
+	{ .name = "xattrs",
+	  .kind = CHOICE,
+	  .field = FIELD(space),
+	  .words = space_words,
+	  .preset = "auto",
+	  .arg = "trusted|user|none",
+	  .help = "the name space of the marks on the upper layer" },
+	{ .name = "userxattr",
+	  .kind = FLAG,
+	  .field = FIELD(space),
+	  .number = PLY_SPACE_USER,
+	  .help = "the same as xattrs=user" },
+	{ .name = "ro",
+	  .kind = FLAG,
+	  .field = FIELD(readonly),
+	  .number = 1,
+	  .help = "mount read-only" },
+	{ .name = "rw", .kind = FLAG, .field = FIELD(readonly), .number = 0 },
+	{ .name = "allow_other",
+	  .kind = FLAG,
+	  .field = FIELD(allow_other),
+	  .number = 1,
+	  .help = "other users may come in, too (for root the default)" },
+	{ .name = "allow_root",
+	  .kind = FLAG,
+	  .field = FIELD(allow_root),
+	  .number = 1,
+	  .help = "nobody but root and who mounted it may come in" },
+	{ .name = "fsname",
+	  .kind = TEXT,
+	  .field = FIELD(fsname),
+	  .preset = "plyfs",
+	  .arg = "NAME",
+	  .help = "the source that mount(8) and df(1) show" },
+	{ .name = "subtype",
+	  .kind = TEXT,
+	  .field = FIELD(subtype),
+	  .preset = "plyfs",
+	  .arg = "NAME",
+	  .help = "the type that they show, behind fuse." },
+	{ .name = "debug", .kind = FLAG, .field = FIELD(debug), .number = 1, .help = "as -d" },
+	{ .name = "suid", .kind = MOUNT },
+	{ .name = "nosuid", .kind = MOUNT },
+	{ .name = "dev", .kind = MOUNT },
+	{ .name = "nodev", .kind = MOUNT },
+	{ .name = "exec", .kind = MOUNT },
+	{ .name = "noexec", .kind = MOUNT },
+	{ .name = "atime", .kind = MOUNT },
+	{ .name = "noatime", .kind = MOUNT },
+	{ .name = "async", .kind = MOUNT },
+	{ .name = "dirsync", .kind = MOUNT },
+	{ .name = "auto_unmount", .kind = MOUNT },
+	/* Of fuse-overlayfs and of libfuse: what they tune is tuned otherwise, or always on. */
+	{ .name = "default_permissions", .kind = QUIET },
+	{ .name = "threaded", .kind = QUIET },
+	{ .name = "fast_ino", .kind = QUIET },
+	{ .name = "fast_ino_check", .kind = QUIET },
+	{ .name = "static_nlink", .kind = QUIET },
+	{ .name = "clone_fd", .kind = QUIET },
+	{ .name = "max_idle_threads", .kind = QUIET },
+	{ .name = "max_threads", .kind = QUIET },
+	{ .name = "splice_read", .kind = QUIET },
+	{ .name = "splice_write", .kind = QUIET },
+	{ .name = "splice_move", .kind = QUIET },
+	{ .name = "kernel_cache", .kind = QUIET },
+	{ .name = "auto_cache", .kind = QUIET },
+	{ .name = "big_writes", .kind = QUIET },
+	{ .name = "nonempty", .kind = QUIET },
+	{ .name = "max_write", .kind = QUIET },
+	{ .name = "max_read", .kind = QUIET },
+	{ .name = "max_readahead", .kind = QUIET },
+	/* Of the kernel's overlayfs. */
+	{ .name = "redirect_dir", .kind = QUIET },
+	{ .name = "index", .kind = QUIET },
+	{ .name = "metacopy", .kind = QUIET },
+	{ .name = "xino", .kind = QUIET },
+	{ .name = "nfs_export", .kind = QUIET },
+	{ .name = "uuid", .kind = QUIET },
+	{ .name = "override_creds", .kind = QUIET },
+	{ .name = "nooverride_creds", .kind = QUIET },
+	/* Of mount(8), fstab and SELinux. */
+	{ .name = "context", .kind = QUIET },
+	{ .name = "fscontext", .kind = QUIET },
+	{ .name = "defcontext", .kind = QUIET },
+	{ .name = "rootcontext", .kind = QUIET },
+	{ .name = "defaults", .kind = QUIET },
+	{ .name = "auto", .kind = QUIET },
+	{ .name = "noauto", .kind = QUIET },
+	{ .name = "user", .kind = QUIET },
+	{ .name = "nouser", .kind = QUIET },
+	{ .name = "users", .kind = QUIET },
+	{ .name = "owner", .kind = QUIET },
+	{ .name = "group", .kind = QUIET },
+	{ .name = "nofail", .kind = QUIET },
+	{ .name = "_netdev", .kind = QUIET },
+	{ .name = "comment", .kind = QUIET },
+	{ .name = "relatime", .kind = QUIET },
+	{ .name = "norelatime", .kind = QUIET },
+	{ .name = "strictatime", .kind = QUIET },
+	{ .name = "nostrictatime", .kind = QUIET },
+	{ .name = "diratime", .kind = QUIET },
+	{ .name = "nodiratime", .kind = QUIET },
+	{ .name = "lazytime", .kind = QUIET },
+	{ .name = "nolazytime", .kind = QUIET },
+	{ .name = "X-*", .kind = QUIET },
+	{ .name = "x-*", .kind = QUIET },
+	{ .name = "uidmapping", .kind = REFUSED },
+	{ .name = "gidmapping", .kind = REFUSED },
+	{ .name = "squash_to_root", .kind = REFUSED },
+	{ .name = "squash_to_uid", .kind = REFUSED },
+	{ .name = "squash_to_gid", .kind = REFUSED },
+	{ .name = "xattr_permissions", .kind = REFUSED, .preset = "0" },
+	{ .name = "ino32_t", .kind = REFUSED },
+	{ .name = "plugins", .kind = REFUSED },
+	{ .name = "datadir+", .kind = REFUSED },
+};
+
+#define NOPTIONS (sizeof(options) / sizeof(options[0]))
+
+/* The words that stand for themselves. */
+static const struct flag {
+	const char *word;
+	size_t field;
+	const char *help;
+} flags[] = {
+	{ "-f", FIELD(foreground), "stay in the foreground" },
+	{ "-d", FIELD(debug), "the same, and say more; counters at the end" },
+	{ "--debug", FIELD(debug), NULL },
+	{ "-h", FIELD(help), NULL },
+	{ "--help", FIELD(help), "print this and exit" },
+	{ "-V", FIELD(version), NULL },
+	{ "--version", FIELD(version), "print versions and exit" },
+	{ "-r", FIELD(readonly), NULL },
+};
+
+#define NFLAGS (sizeof(flags) / sizeof(flags[0]))
+
+/* ---- helpers ---- */
+
+static int __attribute__((format(printf, 2, 3))) fail(struct ply_why *why, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why->text, sizeof(why->text), fmt, ap);
+	va_end(ap);
+	return -EINVAL;
+}
+
+static int no_memory(struct ply_why *why)
+{
+	fail(why, "out of memory");
+	return -ENOMEM;
+}
+
+static int *int_field(struct ply_options *o, size_t field)
+{
+	return (int *)((char *)o + field);
+}
+
+/*
+ * The end of the piece at s: the first unescaped, unquoted stop, or the end of the string. A quote opens
+ * only at the beginning of a piece, or behind its first '=' or a ':'. NULL when it is not closed.
+ */
+static const char *piece_end(const char *s, char stop)
+{
+	int may_open = 1, equals = 0;
+
+	for (; *s && *s != stop; s++) {
+		if (*s == '\\' && s[1]) {
+			s++;
+			may_open = 0;
+			continue;
+		}
+		if (*s == '"' && may_open) {
+			do {
+				s += s[0] == '\\' && s[1] ? 2 : 1;
+			} while (*s && *s != '"');
+			if (!*s)
+				return NULL;
+		}
+		may_open = *s == ':' || (*s == '=' && !equals++);
+	}
+	return s;
+}
+
+/* What s to end means, without quotes and backslashes. */
+static char *decode(const char *s, const char *end)
+{
+	char *text = malloc((size_t)(end - s) + 1), *out = text;
+	int quoted = s < end && *s == '"';
+
+	if (!text)
+		return NULL;
+	for (s += quoted; s < end; s++) {
+		if (*s == '"' && quoted) {
+			quoted = 0;
+			continue;
+		}
+		if (*s == '\\' && s + 1 < end)
+			s++;
+		*out++ = *s;
+	}
+	*out = '\0';
+	return text;
+}
+
+static int append_word(char **list, const char *word)
+{
+	size_t used = *list ? strlen(*list) : 0;
+	char *grown = realloc(*list, used + strlen(word) + 2);
+
+	if (!grown)
+		return -ENOMEM;
+	*list = grown;
+	if (used)
+		grown[used++] = ',';
+	strcpy(grown + used, word);
+	return 0;
+}
+
+/* ---- setters, one a kind: value is as it was written, NULL without '=' ---- */
+
+static int set_flag(struct ply_options *o, const struct option *opt, const char *value,
+		    struct ply_why *why)
+{
+	(void)value;
+	(void)why;
+	*int_field(o, opt->field) = opt->number;
+	return 0;
+}
+
+static int set_switch(struct ply_options *o, const struct option *opt, const char *value,
+		      struct ply_why *why)
+{
+	if (value && strcmp(value, "0") && strcmp(value, "1"))
+		return fail(why, "%s=%s: 0 or 1 is expected", opt->name, value);
+	*int_field(o, opt->field) = !value || *value == '1';
+	return 0;
+}
+
+static int set_choice(struct ply_options *o, const struct option *opt, const char *value,
+		      struct ply_why *why)
+{
+	for (int i = 0; opt->words[i]; i++) {
+		if (!strcmp(value, opt->words[i])) {
+			*int_field(o, opt->field) = i;
+			return 0;
+		}
+	}
+	return fail(why, "%s=%s: %s is expected", opt->name, value, opt->arg);
+}
+
+static int set_seconds(struct ply_options *o, const struct option *opt, const char *value,
+		       struct ply_why *why)
+{
+	char *end;
+	double seconds = strtod(value, &end);
+
+	if (end == value || *end || !(seconds >= 0))
+		return fail(why, "%s=%s: a number of seconds is expected", opt->name, value);
+	*(double *)((char *)o + opt->field) = seconds < PLY_TIMEOUT_MAX ? seconds : PLY_TIMEOUT_MAX;
+	return 0;
+}
+
+static int set_text(struct ply_options *o, const struct option *opt, const char *value,
+		    struct ply_why *why)
+{
+	char **field = (char **)((char *)o + opt->field);
+	char *text = decode(value, value + strlen(value));
+
+	if (!text)
+		return no_memory(why);
+	if (!*text) {
+		free(text);
+		return fail(why, "%s= is empty", opt->name);
+	}
+	free(*field);
+	*field = text;
+	return 0;
+}
+
+static int add_layer(struct ply_options *o, const char *s, const char *end, struct ply_why *why)
+{
+	char **grown = o->lowers;
+	char *path;
+
+	/* Doubles at each power of two. */
+	if (!(o->nlowers & (o->nlowers - 1)))
+		grown = realloc(o->lowers, (o->nlowers ? o->nlowers * 2 : 1) * sizeof(*grown));
+	if (!grown)
+		return no_memory(why);
+	o->lowers = grown;
+	path = decode(s, end);
+	if (!path)
+		return no_memory(why);
+	o->lowers[o->nlowers++] = path;
+	return 0;
+}
+
+static void drop_layers(struct ply_options *o)
+{
+	while (o->nlowers)
+		free(o->lowers[--o->nlowers]);
+}
+
+static int set_layers(struct ply_options *o, const struct option *opt, const char *value,
+		      struct ply_why *why)
+{
+	const char *end;
+	int err = 0;
+
+	drop_layers(o);
+	for (; !err; value = end + 1) {
+		end = piece_end(value, ':');
+		if (!end)
+			return fail(why, "%s=: a quote is not closed", opt->name);
+		if (end > value)
+			err = add_layer(o, value, end, why);
+		else if (*end && o->nlowers)
+			return fail(why, "%s=: '::' before data-only layers is not supported",
+				    opt->name);
+		if (!*end)
+			break;
+	}
+	return err;
+}
+
+static int set_layer(struct ply_options *o, const struct option *opt, const char *value,
+		     struct ply_why *why)
+{
+	if (!*value)
+		return fail(why, "%s= is empty", opt->name);
+	return add_layer(o, value, value + strlen(value), why);
+}
+
+static int set_mount(struct ply_options *o, const struct option *opt, const char *value,
+		     struct ply_why *why)
+{
+	(void)value;
+	return append_word(&o->mount_words, opt->name) ? no_memory(why) : 0;
+}
+
+static int set_nothing(struct ply_options *o, const struct option *opt, const char *value,
+		       struct ply_why *why)
+{
+	(void)o;
+	(void)opt;
+	(void)value;
+	(void)why;
+	return 0;
+}
+
+static int refuse(struct ply_options *o, const struct option *opt, const char *value,
+		  struct ply_why *why)
+{
+	(void)o;
+	if (value && opt->preset && !strcmp(value, opt->preset))
+		return 0;
+	return fail(why, "option %s is not supported by this version of plyfs", opt->name);
+}
+
+enum takes {
+	TAKES_NONE,
+	TAKES_SOME,
+	TAKES_EITHER,
+};
+
+static const struct {
+	int (*set)(struct ply_options *o, const struct option *opt, const char *value,
+		   struct ply_why *why);
+	enum takes takes;
+} kinds[] = {
+	[FLAG] = { set_flag, TAKES_NONE },	 [SWITCH] = { set_switch, TAKES_EITHER },
+	[CHOICE] = { set_choice, TAKES_SOME },	 [SECONDS] = { set_seconds, TAKES_SOME },
+	[TEXT] = { set_text, TAKES_SOME },	 [LAYERS] = { set_layers, TAKES_SOME },
+	[LAYER] = { set_layer, TAKES_SOME },	 [MOUNT] = { set_mount, TAKES_NONE },
+	[QUIET] = { set_nothing, TAKES_EITHER }, [REFUSED] = { refuse, TAKES_EITHER },
+};
+
+/* ---- parsing ---- */
+
+static int is_named(const struct option *opt, const char *name, size_t len)
+{
+	size_t own = strlen(opt->name);
+
+	if (opt->name[own - 1] == '*')
+		return len >= own && !strncmp(opt->name, name, own - 1);
+	return own == len && !strncmp(opt->name, name, len);
+}
+
+/* One option as it stands between commas. */
+static int parse_word(struct ply_options *o, const char *word, struct ply_why *why)
+{
+	size_t len = strcspn(word, "=");
+	const char *value = word[len] ? word + len + 1 : NULL;
+	const struct option *known = NULL;
+
+	for (const struct option *opt = options; opt < options + NOPTIONS; opt++) {
+		if (!is_named(opt, word, len))
+			continue;
+		known = opt;
+		if (kinds[opt->kind].takes != (value ? TAKES_NONE : TAKES_SOME))
+			return kinds[opt->kind].set(o, opt, value, why);
+	}
+	if (known)
+		return fail(why, "option %s %s", known->name,
+			    value ? "takes no value" : "needs a value");
+	ply_warn("unknown argument ignored: %s", word);
+	return 0;
+}
+
+static int parse_words(struct ply_options *o, const char *s, struct ply_why *why)
+{
+	int err = 0;
+
+	while (!err) {
+		const char *end = piece_end(s, ',');
+		char *word;
+
+		if (!end)
+			return fail(why, "a quote is not closed in -o %.200s", s);
+		word = strndup(s, (size_t)(end - s));
+		if (!word)
+			return no_memory(why);
+		if (*word)
+			err = parse_word(o, word, why);
+		free(word);
+		if (!*end)
+			break;
+		s = end + 1;
+	}
+	return err;
+}
+
+static int set_mountpoint(struct ply_options *o, const char *path, struct ply_why *why)
+{
+	free(o->mountpoint);
+	o->mountpoint = strdup(path);
+	return o->mountpoint ? 0 : no_memory(why);
+}
+
+static int parse_dash(struct ply_options *o, const char *arg)
+{
+	for (size_t i = 0; i < NFLAGS; i++) {
+		if (!strcmp(arg, flags[i].word)) {
+			*int_field(o, flags[i].field) = 1;
+			return 0;
+		}
+	}
+	/* Of libfuse and mount(8): one thread, do not write mtab, writable. */
+	if (strcmp(arg, "-s") && strcmp(arg, "-n") && strcmp(arg, "-w"))
+		ply_warn("unknown argument ignored: %s", arg);
+	return 0;
+}
+
+static int parse_args(struct ply_options *o, int argc, char *const argv[], struct ply_why *why)
+{
+	int words_only = 0, err = 0;
+
+	for (int i = 1; i < argc && !err; i++) {
+		const char *arg = argv[i];
+
+		if (words_only || *arg != '-' || !arg[1]) {
+			err = set_mountpoint(o, arg, why);
+		} else if (!strcmp(arg, "--")) {
+			words_only = 1;
+		} else if (!strcmp(arg, "-o")) {
+			if (++i == argc)
+				return fail(why, "-o needs an argument");
+			err = parse_words(o, argv[i], why);
+		} else if (!strncmp(arg, "-o", 2)) {
+			err = parse_words(o, arg + 2, why);
+		} else {
+			err = parse_dash(o, arg);
+		}
+	}
+	return err;
+}
+
+static int check(const struct ply_options *o, struct ply_why *why)
+{
+	if (!o->mountpoint)
+		return fail(why, "no mountpoint is given; plyfs --help tells more");
+	if (!*o->mountpoint)
+		return fail(why, "the mountpoint is an empty word");
+	if (!o->nlowers)
+		return fail(why, "no lower layer is given: lowerdir=DIR is missing");
+	if (o->upper && !o->work)
+		return fail(why, "upperdir=%s needs a workdir=DIR on the same file system",
+			    o->upper);
+	if (o->work && !o->upper)
+		ply_warn("workdir=%s is ignored without an upperdir", o->work);
+	return 0;
+}
+
+int ply_options_init(struct ply_options *o)
+{
+	struct ply_why why;
+	int err = 0;
+
+	*o = (struct ply_options){ 0 };
+	for (const struct option *opt = options; opt < options + NOPTIONS && !err; opt++)
+		if (opt->preset && opt->kind != REFUSED)
+			err = kinds[opt->kind].set(o, opt, opt->preset, &why);
+	return err;
+}
+
+int ply_options_parse(struct ply_options *o, int argc, char *const argv[], struct ply_why *why)
+{
+	int err = parse_args(o, argc, argv, why);
+
+	if (err || o->help || o->version)
+		return err;
+	if (o->debug)
+		o->foreground = 1;
+	return check(o, why);
+}
+
+void ply_options_free(struct ply_options *o)
+{
+	drop_layers(o);
+	free(o->lowers);
+	free(o->upper);
+	free(o->work);
+	free(o->mountpoint);
+	free(o->fsname);
+	free(o->subtype);
+	free(o->mount_words);
+}
+
+/* ---- the other way ---- */
+
+static int append_value(char **list, const char *name, const char *value)
+{
+	char *word = malloc(strlen(name) + 2 * strlen(value) + 2), *out;
+	int err;
+
+	if (!word)
+		return -ENOMEM;
+	out = stpcpy(stpcpy(word, name), "=");
+	for (; *value; value++) {
+		if (*value == ',' || *value == '\\')
+			*out++ = '\\';
+		*out++ = *value;
+	}
+	*out = '\0';
+	err = append_word(list, word);
+	free(word);
+	return err;
+}
+
+char *ply_options_for_mount(const struct ply_options *o, enum ply_privilege privilege)
+{
+	char *list = NULL;
+	int root = privilege == PLY_ROOT_USER;
+	int err = append_word(&list, root ? "default_permissions,suid,noatime"
+					  : "default_permissions,noatime");
+
+	if (!err && o->allow_root)
+		err = append_word(&list, "allow_root");
+	else if (!err && (root || o->allow_other))
+		err = append_word(&list, "allow_other");
+	if (!err && o->mount_words)
+		err = append_word(&list, o->mount_words);
+	if (!err && (o->readonly || !o->upper))
+		err = append_word(&list, "ro");
+	if (!err)
+		err = append_value(&list, "fsname", o->fsname);
+	if (!err)
+		err = append_value(&list, "subtype", o->subtype);
+	if (err) {
+		free(list);
+		return NULL;
+	}
+	return list;
+}
+
+static void print_entry(FILE *out, const char *dash, const char *name, const char *arg,
+			const char *help)
+{
+	char left[64];
+
+	snprintf(left, sizeof(left), "%s%s%s%s", dash, name, arg ? "=" : "", arg ? arg : "");
+	fprintf(out,
+		strlen(left) < 32 ? "    %-32s%s"
+				  : "    %s\n                                    %s",
+		left, help);
+}
+
+void ply_options_help(FILE *out, const char *program)
+{
+	fprintf(out,
+		"usage: %s [options] <mountpoint>\n\n"
+		"Mounts a stack of directories as one: read-only lower layers and, on top, a\n"
+		"writable upper one.\n\n",
+		program);
+	for (size_t i = 0; i < NFLAGS; i++) {
+		if (!flags[i].help)
+			continue;
+		print_entry(out, "", flags[i].word, NULL, flags[i].help);
+		fputc('\n', out);
+	}
+	for (const struct option *opt = options; opt < options + NOPTIONS; opt++) {
+		if (!opt->help)
+			continue;
+		print_entry(out, "-o ", opt->name, opt->arg, opt->help);
+		if (opt->preset)
+			fprintf(out, " (%s)", opt->preset);
+		fputc('\n', out);
+	}
+	fprintf(out,
+		"\nAlso ro, rw, dev, suid, exec, atime and their opposites, and the options of\n"
+		"fuse-overlayfs; those which have nothing to do here are accepted.\n"
+		"In paths, a backslash goes before a comma, a colon and a backslash.\n");
+}

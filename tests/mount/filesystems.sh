@@ -1,0 +1,161 @@
+#!/bin/bash
+# File systems: layers on each that the machine has, an upper on each that can be written, and nothing lost between.
+# timeout: 600
+. "$(dirname "$0")/lib.sh"
+need_root
+
+# Times of the upper's root are shown as the mount's: they are set to what a copy has.
+whole_times() {
+	touch -d '2011-12-13 14:15:16 UTC' "$1"
+}
+
+# in_turn: a sample on L, changed by way of the mount, equals a plain copy that was changed in the same way.
+in_turn() {
+	mkdir "$D/want"
+	cp -a "$D/sample/." "$D/want"
+	touch -d '2001-02-03 04:05:06 UTC' "$U"
+	up
+	same "$D/want" "$M"
+	change "$D/want"
+	change "$M"
+	whole_times "$D/want"
+	whole_times "$M"
+	same "$D/want" "$M"
+	again
+	same "$D/want" "$M"
+}
+
+lower_on() {
+	sample "$D/sample"
+	case $1 in
+	squashfs)
+		need mksquashfs
+		mksquashfs "$D/sample" "$D/image" -no-progress -quiet >"$D/out" 2>&1 || fail "mksquashfs: $(tail -n 1 "$D/out")"
+		mount -o loop,ro "$D/image" "$L" || skip "no squashfs"
+		;;
+	erofs)
+		need mkfs.erofs
+		mkfs.erofs "$D/image" "$D/sample" >"$D/out" 2>&1 || fail "mkfs.erofs: $(tail -n 1 "$D/out")"
+		mount -o loop,ro "$D/image" "$L" || skip "no erofs"
+		;;
+	overlayfs)
+		mkdir "$D"/o{1,2,3}
+		cp -a "$D/sample/." "$D/o1"
+		mount -t overlay overlay -o "lowerdir=$D/o1,upperdir=$D/o2,workdir=$D/o3" "$L" || skip "no overlayfs"
+		chmod 4711 "$L/bin/set-id" # copied up, for some
+		chmod 4755 "$L/bin/set-id"
+		touch -d '2001-02-03 04:05:06 UTC' "$L"
+		;;
+	*)
+		fs_of "$1" "$D/fs"
+		L=$D/fs/lower
+		cp -a "$D/sample/." "$L"
+		;;
+	esac
+	in_turn
+}
+
+upper_on() {
+	sample "$D/sample"
+	cp -a "$D/sample/." "$L"
+	fs_of "$1" "$D/fs"
+	U=$D/fs/upper W=$D/fs/work
+	in_turn
+}
+
+# An upper on overlayfs takes no 0:0 devices.
+upper_on_overlayfs() {
+	sample "$D/sample"
+	cp -a "$D/sample/." "$L"
+	mkdir "$D"/o{0,1,2} "$D/o"
+	mount -t overlay overlay -o "lowerdir=$D/o0,upperdir=$D/o1,workdir=$D/o2" "$D/o" || skip "no overlayfs"
+	mkdir "$D"/o/{upper,work}
+	U=$D/o/upper W=$D/o/work
+	in_turn
+}
+
+# The second stack has the first, mounted, as its lower.
+lower_on_plyfs() {
+	sample "$D/sample"
+	mkdir "$D"/p{1,2,3}
+	cp -a "$D/sample/." "$D/p1"
+	touch -d '2001-02-03 04:05:06 UTC' "$D/p2"
+	mount_at "$L" "lowerdir=$D/p1,upperdir=$D/p2,workdir=$D/p3" || fail "no mount: $(cat "$T/mount.log")"
+	in_turn
+	down
+	down "$L"
+}
+
+# ext4 without extended attributes: nothing can be marked there, yet all is seen.
+no_xattrs() {
+	loopfs "$D/fs" 64M mkfs.ext4 -q -O ^ext_attr
+	mkdir "$D"/fs/{lower,d}
+	L=$D/fs/lower
+	setfattr -n user.x -v y "$D/fs/d" 2>/dev/null && skip "there are xattrs after all"
+	mkdir -p "$L/d/e" "$D/l2/d/e"
+	echo f >"$L/d/e/f"
+	echo g >"$D/l2/d/e/g"
+	touch "$L/d/.wh.gone" "$D/l2/d/gone"
+	up "$L:$D/l2"
+	eq "names" "d d/e d/e/f d/e/g" "$(names "$M")"
+	echo more >>"$M/d/e/f"
+	setfattr -n user.x -v y "$M/d/e/f" || fail "the upper has xattrs"
+	rm "$M/d/e/g"
+	again
+	eq "names after a remount" "d d/e d/e/f" "$(names "$M")"
+	eq "xattr" y "$(getfattr --absolute-names --only-values -n user.x "$M/d/e/f")"
+}
+
+upper_without_xattrs() {
+	loopfs "$D/fs" 64M mkfs.ext4 -q -O ^ext_attr
+	mkdir "$D"/fs/{upper,work}
+	U=$D/fs/upper W=$D/fs/work
+	mkdir -p "$L/d/e" "$L/gone"
+	echo f >"$L/d/e/f"
+	echo x >"$L/gone/x"
+	setfattr -n user.x -v y "$L/d/e/f"
+	up
+	echo more >>"$M/d/e/f"
+	rm -r "$M/gone"
+	mkdir "$M/gone"
+	touch "$M/gone/new"
+	eq "names" "d d/e d/e/f gone gone/new" "$(names "$M")"
+	again
+	eq "names after a remount" "d d/e d/e/f gone gone/new" "$(names "$M")"
+	eq "content" $'f\nmore' "$(cat "$M/d/e/f")"
+}
+
+# Where the upper can share blocks, a copy-up of a big file is quick and takes no room.
+shared_blocks() {
+	loopfs "$D/fs" 512M mkfs.xfs -q -m reflink=1
+	mkdir "$D"/fs/{lower,upper,work}
+	L=$D/fs/lower U=$D/fs/upper W=$D/fs/work
+	head -c 128M /dev/urandom >"$L/big"
+	cp "$L/big" "$D/want"
+	sync -f "$L"
+	local before used
+	before=$(stat -f -c %a "$L")
+	up
+	echo X | dd of="$M/big" bs=1 seek=1000 conv=notrunc status=none
+	echo X | dd of="$D/want" bs=1 seek=1000 conv=notrunc status=none
+	down
+	cmp "$U/big" "$D/want" || fail "the content differs"
+	sync -f "$L"
+	used=$(((before - $(stat -f -c %a "$L")) * $(stat -f -c %S "$L") >> 20))
+	[ $used -lt 16 ] || fail "the copy-up took $used MiB"
+}
+
+for fs in ext4 xfs btrfs tmpfs squashfs erofs overlayfs; do
+	lower() { lower_on $fs; }
+	holds "a layer on $fs" lower 120
+done
+for fs in ext4 xfs btrfs tmpfs; do
+	upper() { upper_on $fs; }
+	holds "an upper on $fs" upper 120
+done
+holds "an upper on overlayfs" upper_on_overlayfs
+holds "a layer on another plyfs" lower_on_plyfs
+holds "a layer without xattrs" no_xattrs
+holds "an upper without xattrs" upper_without_xattrs
+holds "a copy-up shares blocks where it can" shared_blocks
+finish

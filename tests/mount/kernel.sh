@@ -1,0 +1,120 @@
+#!/bin/bash
+# After an unmount the kernel's overlayfs over the same directories shows the same tree, and the reverse.
+. "$(dirname "$0")/lib.sh"
+need_root
+
+compare() { # [LOWERDIR]
+	tree_of "$M" >"$D/ours"
+	down
+	in_kernel "$@"
+	tree_of "$M" >"$D/kernels"
+	umount "$M"
+	diff "$D/ours" "$D/kernels" || fail "the kernel sees (>) something else"
+}
+
+changed_sample() {
+	sample "$L"
+	up
+	change "$M"
+	compare
+}
+
+many_layers() {
+	local i
+	for i in 1 2 3; do
+		mkdir -p "$D/l$i/d/e" "$D/l$i/only$i/x"
+		echo $i | tee "$D/l$i/d/f$i" "$D/l$i/d/e/all" >"$D/l$i/only$i/x/f"
+	done
+	mknod "$D/l2/d/f3" c 0 0
+	setfattr -n trusted.overlay.opaque -v y "$D/l1/d/e"
+	up "$D/l1:$D/l2:$D/l3"
+	rm -r "$M/only2"
+	mkdir "$M/only2"
+	rm -r "$M/only3/x"
+	echo x >"$M/only3/x"
+	mv "$M/only1" "$M/moved"
+	echo more >>"$M/d/e/all"
+	mkdir -p "$M/a/b/c"
+	ln "$M/d/f1" "$M/a/b/f1"
+	ln -s c "$M/a/b/link"
+	setfattr -n user.x -v y "$M/a/b"
+	setfattr -n trusted.x -v y "$M/a/b"
+	compare "$D/l1:$D/l2:$D/l3"
+}
+
+# What a user calls overlay's own names inside the mount is kept for the user, one level deeper on disk.
+escaped() {
+	up
+	mkdir "$M/d"
+	touch "$M/f"
+	local n=0 name
+	for name in trusted.overlay.opaque trusted.overlay.x user.overlay.opaque; do
+		setfattr -n $name -v z "$M/d" 2>/dev/null && n=$((n + 1))
+	done
+	touch "$M/d/f"
+	eq "the directory" "d d/f f" "$(names "$M")"
+	compare
+	eq "marks on the upper's directory" "" "$(getfattr --absolute-names --only-values -n trusted.overlay.opaque "$U/d" 2>/dev/null)"
+}
+
+kernel_first() {
+	sample "$L"
+	in_kernel
+	change "$M"
+	tree_of "$M" >"$D/kernels"
+	umount "$M"
+	up
+	tree_of "$M" >"$D/ours"
+	diff "$D/kernels" "$D/ours" || fail "plyfs sees (>) something else"
+	rm -r "$M/etc" "$M/deep"
+	mkdir "$M/etc"
+	echo x >"$M/etc/x"
+	compare
+}
+
+# Back and forth on one upper, with changes each time.
+in_turns() {
+	sample "$L"
+	cp -a "$L" "$D/want"
+	local turn
+	for turn in 1 2 3 4; do
+		if [ $((turn % 2)) = 1 ]; then up; else in_kernel; fi
+		for at in "$M" "$D/want"; do
+			(
+				cd "$at" || exit 1
+				echo "turn $turn" >>etc/passwd
+				echo "turn $turn" >"many/file-00$turn"
+				rm -r "many/file-01$turn" "deep/turn-$((turn - 1))" 2>/dev/null
+				mkdir -p "deep/turn-$turn/sub"
+				mv "many/file-02$turn" "deep/turn-$turn/sub"
+				[ $turn != 2 ] || rm -r etc/conf.d
+				[ $turn != 3 ] || mkdir etc/conf.d
+				find . -newermt 2010-01-01 -exec touch -h -d '2011-12-13 14:15:16 UTC' {} +
+				touch -d '2011-12-13 14:15:16 UTC' .
+			)
+		done
+		same "$D/want" "$M"
+		if [ $((turn % 2)) = 1 ]; then down; else umount "$M"; fi
+	done
+}
+
+# A stack that was unmounted has nothing in it that the kernel would complain about.
+clean() {
+	sample "$L"
+	up
+	change "$M"
+	echo big >"$M/new"
+	down
+	eq "stray names in the upper" "" "$(find "$U" -name '.wh.*' -o -name '*.tmp')"
+	eq "left in the work directory" "" "$(find "$W" -mindepth 2 ! -type d ! -type c)"
+	in_kernel
+	umount "$M"
+}
+
+holds "the kernel shows the same after all sorts of changes" changed_sample
+holds "the kernel shows the same of many layers" many_layers
+holds "overlay's own names cannot be forged from inside" escaped
+holds "plyfs shows the same of what the kernel wrote" kernel_first
+holds "plyfs and the kernel can take turns on one upper" in_turns
+holds "an unmounted upper is plain" clean
+finish
