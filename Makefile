@@ -127,7 +127,7 @@ check check-all: deps
 	+@$(submake) tests-build
 	@$(run_tests) $(if $(filter check-all,$@),--long)
 
-groups := rooms style unit mount diff crash fuzz work runtime requests cases
+groups := rooms style unit mount tools diff crash fuzz work runtime requests cases
 .PHONY: $(addprefix check-,$(groups))
 check-rooms: all
 $(addprefix check-,$(filter-out rooms style,$(groups))): tests-build

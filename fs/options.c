@@ -245,7 +245,7 @@ static const struct flag {
 
 /* ---- helpers ---- */
 
-static int __attribute__((format(printf, 2, 3))) fail(struct ply_why *why, const char *fmt, ...)
+static int __attribute__((format(printf, 2, 3))) complain(struct ply_why *why, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -257,7 +257,7 @@ static int __attribute__((format(printf, 2, 3))) fail(struct ply_why *why, const
 
 static int no_memory(struct ply_why *why)
 {
-	fail(why, "out of memory");
+	complain(why, "out of memory");
 	return -ENOMEM;
 }
 
@@ -342,7 +342,7 @@ static int set_switch(struct ply_options *o, const struct option *opt, const cha
 		      struct ply_why *why)
 {
 	if (value && strcmp(value, "0") && strcmp(value, "1"))
-		return fail(why, "%s=%s: 0 or 1 is expected", opt->name, value);
+		return complain(why, "%s=%s: 0 or 1 is expected", opt->name, value);
 	*int_field(o, opt->field) = !value || *value == '1';
 	return 0;
 }
@@ -356,7 +356,7 @@ static int set_choice(struct ply_options *o, const struct option *opt, const cha
 			return 0;
 		}
 	}
-	return fail(why, "%s=%s: %s is expected", opt->name, value, opt->arg);
+	return complain(why, "%s=%s: %s is expected", opt->name, value, opt->arg);
 }
 
 static int set_seconds(struct ply_options *o, const struct option *opt, const char *value,
@@ -366,7 +366,7 @@ static int set_seconds(struct ply_options *o, const struct option *opt, const ch
 	double seconds = strtod(value, &end);
 
 	if (end == value || *end || !(seconds >= 0))
-		return fail(why, "%s=%s: a number of seconds is expected", opt->name, value);
+		return complain(why, "%s=%s: a number of seconds is expected", opt->name, value);
 	*(double *)((char *)o + opt->field) = seconds < PLY_TIMEOUT_MAX ? seconds : PLY_TIMEOUT_MAX;
 	return 0;
 }
@@ -381,7 +381,7 @@ static int set_text(struct ply_options *o, const struct option *opt, const char 
 		return no_memory(why);
 	if (!*text) {
 		free(text);
-		return fail(why, "%s= is empty", opt->name);
+		return complain(why, "%s= is empty", opt->name);
 	}
 	free(*field);
 	*field = text;
@@ -422,12 +422,12 @@ static int set_layers(struct ply_options *o, const struct option *opt, const cha
 	for (; !err; value = end + 1) {
 		end = piece_end(value, ':');
 		if (!end)
-			return fail(why, "%s=: a quote is not closed", opt->name);
+			return complain(why, "%s=: a quote is not closed", opt->name);
 		if (end > value)
 			err = add_layer(o, value, end, why);
 		else if (*end && o->nlowers)
-			return fail(why, "%s=: '::' before data-only layers is not supported",
-				    opt->name);
+			return complain(why, "%s=: '::' before data-only layers is not supported",
+					opt->name);
 		if (!*end)
 			break;
 	}
@@ -438,7 +438,7 @@ static int set_layer(struct ply_options *o, const struct option *opt, const char
 		     struct ply_why *why)
 {
 	if (!*value)
-		return fail(why, "%s= is empty", opt->name);
+		return complain(why, "%s= is empty", opt->name);
 	return add_layer(o, value, value + strlen(value), why);
 }
 
@@ -465,7 +465,7 @@ static int refuse(struct ply_options *o, const struct option *opt, const char *v
 	(void)o;
 	if (value && opt->preset && !strcmp(value, opt->preset))
 		return 0;
-	return fail(why, "option %s is not supported by this version of plyfs", opt->name);
+	return complain(why, "option %s is not supported by this version of plyfs", opt->name);
 }
 
 enum takes {
@@ -512,8 +512,8 @@ static int parse_word(struct ply_options *o, const char *word, struct ply_why *w
 			return kinds[opt->kind].set(o, opt, value, why);
 	}
 	if (known)
-		return fail(why, "option %s %s", known->name,
-			    value ? "takes no value" : "needs a value");
+		return complain(why, "option %s %s", known->name,
+				value ? "takes no value" : "needs a value");
 	ply_warn("unknown argument ignored: %s", word);
 	return 0;
 }
@@ -527,7 +527,7 @@ static int parse_words(struct ply_options *o, const char *s, struct ply_why *why
 		char *word;
 
 		if (!end)
-			return fail(why, "a quote is not closed in -o %.200s", s);
+			return complain(why, "a quote is not closed in -o %.200s", s);
 		word = strndup(s, (size_t)(end - s));
 		if (!word)
 			return no_memory(why);
@@ -575,7 +575,7 @@ static int parse_args(struct ply_options *o, int argc, char *const argv[], struc
 			words_only = 1;
 		} else if (!strcmp(arg, "-o")) {
 			if (++i == argc)
-				return fail(why, "-o needs an argument");
+				return complain(why, "-o needs an argument");
 			err = parse_words(o, argv[i], why);
 		} else if (!strncmp(arg, "-o", 2)) {
 			err = parse_words(o, arg + 2, why);
@@ -589,14 +589,14 @@ static int parse_args(struct ply_options *o, int argc, char *const argv[], struc
 static int check(const struct ply_options *o, struct ply_why *why)
 {
 	if (!o->mountpoint)
-		return fail(why, "no mountpoint is given; plyfs --help tells more");
+		return complain(why, "no mountpoint is given; plyfs --help tells more");
 	if (!*o->mountpoint)
-		return fail(why, "the mountpoint is an empty word");
+		return complain(why, "the mountpoint is an empty word");
 	if (!o->nlowers)
-		return fail(why, "no lower layer is given: lowerdir=DIR is missing");
+		return complain(why, "no lower layer is given: lowerdir=DIR is missing");
 	if (o->upper && !o->work)
-		return fail(why, "upperdir=%s needs a workdir=DIR on the same file system",
-			    o->upper);
+		return complain(why, "upperdir=%s needs a workdir=DIR on the same file system",
+				o->upper);
 	if (o->work && !o->upper)
 		ply_warn("workdir=%s is ignored without an upperdir", o->work);
 	return 0;

@@ -99,21 +99,32 @@ static int same_mtime(const struct statx *attr, const struct ply_setattr *set)
 	       attr->stx_mtime.tv_nsec == set->mtime.tv_nsec;
 }
 
+static int has_privs(const struct statx *attr)
+{
+	mode_t mode = attr->stx_mode;
+
+	return S_ISREG(mode) &&
+	       ((mode & S_ISUID) || (mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP));
+}
+
 /*
  * The kernel's writeback flushes times by setting the mtime that the file has, after unlink, link and
- * rename too: that must bring nothing up. 1 when there was nothing to set; attr is filled.
+ * rename too: that must bring nothing up; nor must dropping set-id bits where there are none. 1 when
+ * there was nothing to set; attr is filled.
  */
 static int sets_nothing(struct ply_union *u, struct ply_node *node, const struct ply_setattr *set,
 			struct statx *attr)
 {
 	int err;
 
-	if (set->valid & ~(unsigned)PLY_SET_MTIME)
+	if (set->valid & ~(unsigned)(PLY_SET_MTIME | PLY_SET_KILL_PRIV))
 		return 0;
 	err = ply_getattr(u, node, attr);
-	if (err || !set->valid)
-		return err ? err : 1;
-	return same_mtime(attr, set);
+	if (err)
+		return err;
+	if ((set->valid & PLY_SET_KILL_PRIV) && has_privs(attr))
+		return 0;
+	return !(set->valid & PLY_SET_MTIME) || same_mtime(attr, set);
 }
 
 int ply_setattr(struct ply_union *u, struct ply_node *node, const struct ply_setattr *set,

@@ -69,7 +69,18 @@ static int fill_one(struct ply_union *u, struct ply_node *dir, const char *name,
 	return 0;
 }
 
-static int fill_dots(ply_fill_fn fill, void *arg, uint64_t *cookie)
+static uint64_t parent_ino(struct ply_union *u, const struct ply_node *dir)
+{
+	uint64_t ino;
+
+	pthread_mutex_lock(&u->tree);
+	ino = dir->names ? dir->names->parent->ino : dir->ino;
+	pthread_mutex_unlock(&u->tree);
+	return ino;
+}
+
+static int fill_dots(struct ply_union *u, struct ply_node *dir, ply_fill_fn fill, void *arg,
+		     uint64_t *cookie)
 {
 	static const char *const dots[PLY_COOKIE_DOTS] = { ".", ".." };
 
@@ -77,6 +88,7 @@ static int fill_dots(ply_fill_fn fill, void *arg, uint64_t *cookie)
 		struct ply_entry entry = { .node = NULL };
 
 		entry.attr.stx_mode = S_IFDIR;
+		entry.attr.stx_ino = *cookie ? parent_ino(u, dir) : dir->ino;
 		if (!fill(arg, dots[*cookie], &entry, *cookie + 1))
 			return 0;
 		++*cookie;
@@ -92,7 +104,7 @@ int ply_readdir(struct ply_union *u, struct ply_node *dir, uint64_t cookie, ply_
 
 	if (!ply_node_is_dir(dir))
 		return -ENOTDIR;
-	if (!fill_dots(fill, arg, &cookie))
+	if (!fill_dots(u, dir, fill, arg, &cookie))
 		return 0;
 	b = malloc(sizeof(*b));
 	if (!b)

@@ -178,8 +178,8 @@ enum ply_sync_kind {
 int ply_fsync(struct ply_union *u, struct ply_node *node, enum ply_sync_kind kind);
 
 /*
- * One entry of a listing. cookie continues the listing behind it. node is NULL for "." and "..",
- * else the entry holds one lookup. Returns 1 when it took the entry, 0 when there is no more room
+ * One entry of a listing. cookie continues the listing behind it. node is NULL for "." and ".."
+ * (of attr only the number and the type are set), else the entry holds one lookup. Returns 1 when it took the entry, 0 when there is no more room
  * (its lookup is then taken back here).
  */
 typedef int (*ply_fill_fn)(void *arg, const char *name, const struct ply_entry *entry,

@@ -46,7 +46,12 @@ static unsigned set_flags_of(unsigned fuse)
 	for (size_t i = 0; i < sizeof(set_flags) / sizeof(set_flags[0]); i++)
 		if (fuse & set_flags[i].fuse)
 			valid |= set_flags[i].ply;
-	return valid;
+	/*
+	 * A request that sets nothing announces a write, fallocate or the like of somebody who may not keep
+	 * set-id bits. They fall here and not only with the write: the kernel goes by the attributes of this
+	 * answer, and asks for no others afterwards.
+	 */
+	return valid ? valid : PLY_SET_KILL_PRIV;
 }
 
 void ply_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int valid,

@@ -4,6 +4,12 @@
 . "$(dirname "$0")/lib.sh"
 need_root
 
+# equal WANTED GOT: as `same`, but for what only some file systems show (xfs shows ACLs a second time)
+equal() {
+	diff <(tree_of "$1" | grep -v '^trusted.SGI_ACL') <(tree_of "$2" | grep -v '^trusted.SGI_ACL') ||
+		fail "not the tree that was wanted (<)"
+}
+
 # Times of the upper's root are shown as the mount's: they are set to what a copy has.
 whole_times() {
 	touch -d '2011-12-13 14:15:16 UTC' "$1"
@@ -15,14 +21,14 @@ in_turn() {
 	cp -a "$D/sample/." "$D/want"
 	touch -d '2001-02-03 04:05:06 UTC' "$U"
 	up
-	same "$D/want" "$M"
+	equal "$D/want" "$M"
 	change "$D/want"
 	change "$M"
 	whole_times "$D/want"
 	whole_times "$M"
-	same "$D/want" "$M"
+	equal "$D/want" "$M"
 	again
-	same "$D/want" "$M"
+	equal "$D/want" "$M"
 }
 
 lower_on() {
@@ -30,11 +36,13 @@ lower_on() {
 	case $1 in
 	squashfs)
 		need mksquashfs
+		setfacl -R -bk "$D/sample" # it keeps none
 		mksquashfs "$D/sample" "$D/image" -no-progress -quiet >"$D/out" 2>&1 || fail "mksquashfs: $(tail -n 1 "$D/out")"
 		mount -o loop,ro "$D/image" "$L" || skip "no squashfs"
 		;;
 	erofs)
 		need mkfs.erofs
+		mv "$D"/sample/nnn* "$D/sample/nnn" # its mkfs cannot do 255 bytes
 		mkfs.erofs "$D/image" "$D/sample" >"$D/out" 2>&1 || fail "mkfs.erofs: $(tail -n 1 "$D/out")"
 		mount -o loop,ro "$D/image" "$L" || skip "no erofs"
 		;;
@@ -83,15 +91,15 @@ lower_on_plyfs() {
 	mount_at "$L" "lowerdir=$D/p1,upperdir=$D/p2,workdir=$D/p3" || fail "no mount: $(cat "$T/mount.log")"
 	in_turn
 	down
+	untouched
+	seen=''
 	down "$L"
 }
 
-# ext4 without extended attributes: nothing can be marked there, yet all is seen.
+# Without extended attributes nothing can be marked, yet all is seen.
 no_xattrs() {
-	loopfs "$D/fs" 64M mkfs.ext4 -q -O ^ext_attr
-	mkdir "$D"/fs/{lower,d}
-	L=$D/fs/lower
-	setfattr -n user.x -v y "$D/fs/d" 2>/dev/null && skip "there are xattrs after all"
+	mount -t ramfs ramfs "$L" || skip "no ramfs"
+	setfattr -n user.x -v y "$L" 2>/dev/null && fail "there are xattrs after all"
 	mkdir -p "$L/d/e" "$D/l2/d/e"
 	echo f >"$L/d/e/f"
 	echo g >"$D/l2/d/e/g"
@@ -107,7 +115,8 @@ no_xattrs() {
 }
 
 upper_without_xattrs() {
-	loopfs "$D/fs" 64M mkfs.ext4 -q -O ^ext_attr
+	mkdir "$D/fs"
+	mount -t ramfs ramfs "$D/fs" || skip "no ramfs"
 	mkdir "$D"/fs/{upper,work}
 	U=$D/fs/upper W=$D/fs/work
 	mkdir -p "$L/d/e" "$L/gone"

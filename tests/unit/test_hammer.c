@@ -315,6 +315,7 @@ static void *list_or_change(void *arg)
 	for (unsigned i = 0; i < w->steps; i++) {
 		struct seen seen = { .w = w };
 		struct ply_entry dir;
+		int err;
 
 		if (w->id % 2) {
 			snprintf(name, sizeof(name), "d/go%u", rnd(w, 50));
@@ -322,10 +323,16 @@ static void *list_or_change(void *arg)
 				u_unlink(w->b, name);
 			continue;
 		}
-		w->odd += u_find(w->b, "d", &dir) || ply_readdir(w->b->u, dir.node, 0, count_stay, &seen);
-		u_drop(w->b, &dir);
+		err = u_find(w->b, "d", &dir);
+		if (!err) {
+			err = ply_readdir(w->b->u, dir.node, 0, count_stay, &seen);
+			u_drop(w->b, &dir);
+		}
+		if (err && !w->odd++)
+			fprintf(stderr, "readdir: %s\n", strerror(-err));
 		for (unsigned k = 0; k < 200; k++)
-			w->odd += seen.stay[k] != 1;
+			if (seen.stay[k] != 1 && !w->odd++)
+				fprintf(stderr, "stay%u was seen %u times\n", k, seen.stay[k]);
 	}
 	return NULL;
 }

@@ -1,0 +1,403 @@
+/*
+ * The command line: every spelling that callers use, and odd ones. A line of the tables is an argument
+ * list and what it must come to; warnings go to stderr and change nothing.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "options.c"
+
+#define MAX_ARGS 16
+
+/* Splits a line of test data at blanks; \s is one within an argument. */
+static int split(char *line, char *argv[MAX_ARGS])
+{
+	int argc = 0;
+
+	argv[argc++] = (char *)(uintptr_t) "plyfs";
+	for (char *word = strtok(line, " "); word; word = strtok(NULL, " "))
+		argv[argc++] = word;
+	assert_in_range(argc, 1, MAX_ARGS - 1);
+	return argc;
+}
+
+static int parse(struct ply_options *o, const char *line, struct ply_why *why)
+{
+	char *copy = strdup(line), *argv[MAX_ARGS];
+	int argc = split(copy, argv), err;
+
+	assert_int_equal(ply_options_init(o), 0);
+	why->text[0] = '\0';
+	err = ply_options_parse(o, argc, argv, why);
+	free(copy);
+	return err;
+}
+
+/* The lower layers, each behind a '|'; then upper and work. */
+static void tell_paths(const struct ply_options *o, char *out)
+{
+	*out = '\0';
+	for (size_t i = 0; i < o->nlowers; i++)
+		strcat(strcat(out, "|"), o->lowers[i]);
+	if (o->upper)
+		strcat(strcat(out, " u="), o->upper);
+	if (o->work)
+		strcat(strcat(out, " w="), o->work);
+}
+
+static void paths_are_taken_as_they_are_meant(void **state)
+{
+	static const struct {
+		const char *line, *wanted;
+	} cases[] = {
+		{ "-o lowerdir=/a /m", "|/a" },
+		{ "-olowerdir=/a /m", "|/a" },
+		{ "/m -o lowerdir=/a", "|/a" },
+		{ "-o lowerdir=/a:/b:/c,upperdir=/u,workdir=/w /m", "|/a|/b|/c u=/u w=/w" },
+		{ "-o lowerdir=/a -o upperdir=/u -o workdir=/w src /m", "|/a u=/u w=/w" },
+		{ "-o lowerdir=/a,lowerdir=/b /m", "|/b" },
+		{ "-o lowerdir=/a,lowerdir+=/b,lowerdir+=/c:d /m", "|/a|/b|/c:d" },
+		{ "-o lowerdir+=/a,lowerdir+=/b /m", "|/a|/b" },
+		{ "-o lowerdir=:/a:/b: /m", "|/a|/b" },
+		{ "-o ,,lowerdir=/a,, /m", "|/a" },
+		{ "-o lowerdir=/co\\:lon:/b /m", "|/co:lon|/b" },
+		{ "-o lowerdir=/com\\,ma:/b /m", "|/com,ma|/b" },
+		{ "-o lowerdir=/back\\\\slash:/b /m", "|/back\\slash|/b" },
+		{ "-o lowerdir=/back\\\\\\:x:/b /m", "|/back\\:x|/b" },
+		{ "-o lowerdir=/a\\ /m", "|/a\\" },
+		{ "-o lowerdir=/a,upperdir=/u:v,workdir=/w\\:x /m", "|/a u=/u:v w=/w:x" },
+		{ "-o lowerdir=/a,upperdir=/u\\,v,workdir=/w /m", "|/a u=/u,v w=/w" },
+		{ "-o lowerdir=/eq=ual:/b /m", "|/eq=ual|/b" },
+		{ "-o lowerdir=/qu\"ote:/b,upperdir=/u\"v,workdir=/w /m",
+		  "|/qu\"ote|/b u=/u\"v w=/w" },
+		{ "-o lowerdir=\"/a:b,c\":/d /m", "|/a:b,c|/d" },
+		{ "-o lowerdir=/d:\"/a:b,c\" /m", "|/d|/a:b,c" },
+		{ "-o lowerdir=\"/a\\\"b\" /m", "|/a\"b" },
+		{ "-o lowerdir=\\\"/a /m", "|\"/a" },
+		{ "-o lowerdir=/a,upperdir=\"/u,v\",workdir=/w /m", "|/a u=/u,v w=/w" },
+		{ "-o lowerdir=/a,context=\"system_u:object_r:t:s0:c1,c2\",upperdir=/u,workdir=/w /m",
+		  "|/a u=/u w=/w" },
+		{ "-o lowerdir=//a/../b/. /m", "|//a/../b/." },
+		{ "-o lowerdir=rel:./rel /m", "|rel|./rel" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct ply_options o;
+		struct ply_why why;
+		char told[4096];
+		int err = parse(&o, cases[i].line, &why);
+
+		if (err)
+			fail_msg("%s: %s", cases[i].line, why.text);
+		tell_paths(&o, told);
+		if (strcmp(told, cases[i].wanted))
+			fail_msg("%s: wanted %s, got %s", cases[i].line, cases[i].wanted, told);
+		assert_string_equal(o.mountpoint, "/m");
+		ply_options_free(&o);
+	}
+}
+
+#define LOWER "-o lowerdir=/a"
+
+static void what_makes_no_sense_is_refused_in_a_sentence(void **state)
+{
+	static const struct {
+		const char *line, *said;
+	} cases[] = {
+		{ "", "no mountpoint" },
+		{ "/m", "lowerdir" },
+		{ LOWER, "no mountpoint" },
+		{ "-o lowerdir= /m", "lowerdir" },
+		{ "-o lowerdir /m", "lowerdir needs a value" },
+		{ "-o", "-o needs" },
+		{ LOWER " /m -o", "-o needs" },
+		{ LOWER ",upperdir=/u /m", "workdir" },
+		{ LOWER ",upperdir= /m", "upperdir= is empty" },
+		{ "-o lowerdir=/a::/d /m", "'::'" },
+		{ "-o lowerdir=\"/a /m", "quote" },
+		{ "-o lowerdir=/a:\"/b /m", "quote" },
+		{ LOWER ",context=\"a,b /m", "quote" },
+		{ LOWER ",context=\"a\\\" /m", "quote" },
+		{ "-o lowerdir+= /m", "empty" },
+		{ LOWER ",timeout=abc /m", "timeout=abc" },
+		{ LOWER ",timeout=-1 /m", "timeout=-1" },
+		{ LOWER ",timeout=nan /m", "timeout=nan" },
+		{ LOWER ",timeout= /m", "timeout=" },
+		{ LOWER ",fsync=2 /m", "fsync=2" },
+		{ LOWER ",fsync= /m", "fsync=" },
+		{ LOWER ",writeback=maybe /m", "writeback=maybe" },
+		{ LOWER ",whiteout=none /m", "whiteout=none" },
+		{ LOWER ",xattrs=some /m", "xattrs=some" },
+		{ LOWER ",volatile=1 /m", "volatile takes no value" },
+		{ LOWER ",uidmapping=:0:1000:1 /m", "uidmapping is not supported" },
+		{ LOWER ",gidmapping=0:1000:1 /m", "gidmapping" },
+		{ LOWER ",squash_to_root /m", "squash_to_root" },
+		{ LOWER ",squash_to_uid=0 /m", "squash_to_uid" },
+		{ LOWER ",xattr_permissions=2 /m", "xattr_permissions" },
+		{ LOWER ",plugins=x.so /m", "plugins" },
+		{ LOWER ",datadir+=/d /m", "datadir+" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct ply_options o;
+		struct ply_why why;
+
+		if (parse(&o, cases[i].line, &why) != -EINVAL)
+			fail_msg("%s: is taken", cases[i].line);
+		if (!strstr(why.text, cases[i].said))
+			fail_msg("%s: says: %s", cases[i].line, why.text);
+		ply_options_free(&o);
+	}
+}
+
+/* What callers write that has no effect here, and what nobody knows: the mount comes about. */
+static void other_words_do_no_harm(void **state)
+{
+	static const char *const lines[] = {
+		"redirect_dir=off",
+		"index=on",
+		"metacopy=on",
+		"xino=off",
+		"nfs_export=on",
+		"threaded=1",
+		"fast_ino=1",
+		"static_nlink",
+		"clone_fd",
+		"max_idle_threads=10",
+		"splice_write",
+		"kernel_cache",
+		"max_write=131072",
+		"default_permissions",
+		"xattr_permissions=0",
+		"x-systemd.automount",
+		"x-gvfs-hide",
+		"_netdev",
+		"nofail",
+		"noauto",
+		"user",
+		"user=joe",
+		"defaults",
+		"relatime",
+		"lazytime",
+		"context=system_u:object_r",
+		"comment=hello",
+		"no_such_word",
+		"no=such,word=x",
+		"=",
+		"=x",
+		"\\",
+		"\\,",
+		"lowerdirs=/b",
+		"lower",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		struct ply_options o;
+		struct ply_why why;
+		char line[256], told[256];
+
+		snprintf(line, sizeof(line), "-o %s -x --long -s -n -o lowerdir=/a a b /m",
+			 lines[i]);
+		if (parse(&o, line, &why))
+			fail_msg("%s: %s", line, why.text);
+		tell_paths(&o, told);
+		assert_string_equal(told, "|/a");
+		assert_string_equal(o.mountpoint, "/m");
+		ply_options_free(&o);
+	}
+}
+
+static void each_option_sets_its_field(void **state)
+{
+	struct ply_options o;
+	struct ply_why why;
+
+	(void)state;
+	assert_int_equal(parse(&o, LOWER " /m", &why), 0);
+	assert_true(o.timeout == PLY_TIMEOUT_MAX);
+	assert_int_equal(o.sync, 1);
+	assert_int_equal(o.writeback, PLY_WRITEBACK_AUTO);
+	assert_int_equal(o.whiteout, PLY_WHITEOUT_AUTO);
+	assert_int_equal(o.space, PLY_SPACE_AUTO);
+	assert_int_equal(o.foreground | o.debug | o.noxattrs | o.noacl | o.readonly, 0);
+	assert_string_equal(o.fsname, "plyfs");
+	ply_options_free(&o);
+
+	assert_int_equal(parse(&o,
+			       LOWER ",timeout=1.5,writeback=0,noxattrs=1,whiteout=aufs,"
+				     "xattrs=user,fsname=a\\,b,subtype=t,ro -d /m",
+			       &why),
+			 0);
+	assert_true(o.timeout > 1.4 && o.timeout < 1.6);
+	assert_int_equal(o.writeback, PLY_WRITEBACK_OFF);
+	assert_int_equal(o.noxattrs, 1);
+	assert_int_equal(o.whiteout, PLY_WHITEOUT_AUFS);
+	assert_int_equal(o.space, PLY_SPACE_USER);
+	assert_string_equal(o.fsname, "a,b");
+	assert_string_equal(o.subtype, "t");
+	assert_int_equal(o.readonly, 1);
+	assert_int_equal(o.debug, 1);
+	assert_int_equal(o.foreground, 1);
+	ply_options_free(&o);
+}
+
+static void all_words_for_not_syncing_are_one(void **state)
+{
+	static const char *const words[] = { "volatile", "fsync=0", "sync=0" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		struct ply_options o;
+		struct ply_why why;
+		char line[64];
+
+		snprintf(line, sizeof(line), LOWER ",%s /m", words[i]);
+		assert_int_equal(parse(&o, line, &why), 0);
+		assert_int_equal(o.sync, 0);
+		ply_options_free(&o);
+	}
+}
+
+static void help_and_version_need_nothing_else(void **state)
+{
+	static const char *const lines[] = { "-h", "--help", "-V", "--version", "-o debug -V" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		struct ply_options o;
+		struct ply_why why;
+
+		assert_int_equal(parse(&o, lines[i], &why), 0);
+		assert_int_equal(o.help + o.version, 1);
+		ply_options_free(&o);
+	}
+}
+
+static void the_mount_gets_its_options(void **state)
+{
+	static const struct {
+		const char *line;
+		enum ply_privilege privilege;
+		const char *wanted;
+	} cases[] = {
+		{ LOWER " /m", PLY_ROOT_USER,
+		  "default_permissions,suid,noatime,allow_other,ro,fsname=plyfs,subtype=plyfs" },
+		{ LOWER " /m", PLY_PLAIN_USER,
+		  "default_permissions,noatime,ro,fsname=plyfs,subtype=plyfs" },
+		{ LOWER ",upperdir=/u,workdir=/w,dev,nosuid,rw /m", PLY_ROOT_USER,
+		  "default_permissions,suid,noatime,allow_other,dev,nosuid,fsname=plyfs,subtype=plyfs" },
+		{ LOWER ",upperdir=/u,workdir=/w,ro,sync,fsname=a\\,b\\\\c /m", PLY_ROOT_USER,
+		  "default_permissions,suid,noatime,allow_other,sync,ro,fsname=a\\,b\\\\c,subtype=plyfs" },
+		{ LOWER ",allow_other /m", PLY_PLAIN_USER,
+		  "default_permissions,noatime,allow_other,ro,fsname=plyfs,subtype=plyfs" },
+		{ LOWER ",allow_root /m", PLY_ROOT_USER,
+		  "default_permissions,suid,noatime,allow_root,ro,fsname=plyfs,subtype=plyfs" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct ply_options o;
+		struct ply_why why;
+		char *got;
+
+		assert_int_equal(parse(&o, cases[i].line, &why), 0);
+		got = ply_options_for_mount(&o, cases[i].privilege);
+		assert_string_equal(got, cases[i].wanted);
+		free(got);
+		ply_options_free(&o);
+	}
+}
+
+/* As container engines write them. */
+static void five_hundred_layers_are_taken(void **state)
+{
+	size_t size = 500 * 100, used;
+	char *text = malloc(size), *argv[] = { NULL, NULL, NULL, NULL };
+	struct ply_options o;
+	struct ply_why why;
+
+	(void)state;
+	used = (size_t)sprintf(text, "lowerdir=");
+	for (int i = 0; i < 500; i++)
+		used += (size_t)sprintf(text + used,
+					"%s/var/lib/containers/storage/overlay/l/%026d",
+					i ? ":" : "", i);
+	argv[0] = argv[3] = (char *)(uintptr_t) "/m";
+	argv[1] = (char *)(uintptr_t) "-o";
+	argv[2] = text;
+	assert_int_equal(ply_options_init(&o), 0);
+	assert_int_equal(ply_options_parse(&o, 4, argv, &why), 0);
+	assert_int_equal(o.nlowers, 500);
+	assert_non_null(strstr(o.lowers[499], "/00000000000000000000000499"));
+	ply_options_free(&o);
+	free(text);
+}
+
+/* Cut and garbled anywhere, a megabyte long: an error or not, but an answer. */
+static void no_text_is_too_odd(void **state)
+{
+	static const char seed[] =
+		"lowerdir=\"/a\\\"b\":/c\\,d:/e\\\\,upperdir=/u\\:v,workdir=\"/w,x\","
+		"context=\"a,b\",timeout=3,uidmapping=:0:1:2,volatile,,=,x-y";
+	const size_t big = 1024 * 1024;
+	char *text = malloc(big + 1), *argv[] = { NULL, NULL, NULL, NULL };
+	unsigned long long random = 1;
+
+	(void)state;
+	argv[0] = argv[3] = (char *)(uintptr_t) "/m";
+	argv[1] = (char *)(uintptr_t) "-o";
+	argv[2] = text;
+	for (size_t round = 0; round < 2000; round++) {
+		size_t len = round % sizeof(seed);
+		struct ply_options o;
+		struct ply_why why;
+
+		memcpy(text, seed, len);
+		text[len] = '\0';
+		for (size_t i = 0; i < round / sizeof(seed) && len; i++) {
+			random = random * 6364136223846793005ull + 1442695040888963407ull;
+			text[(random >> 33) % len] = ",:\\\"=a"[(random >> 20) % 6];
+		}
+		assert_int_equal(ply_options_init(&o), 0);
+		ply_options_parse(&o, 4, argv, &why);
+		ply_options_free(&o);
+	}
+	for (const char *unit = ",:\\\"=a"; *unit; unit++) {
+		struct ply_options o;
+		struct ply_why why;
+
+		memset(text, *unit, big);
+		text[big] = '\0';
+		memcpy(text, "lowerdir=", 9);
+		assert_int_equal(ply_options_init(&o), 0);
+		ply_options_parse(&o, 4, argv, &why);
+		ply_options_free(&o);
+	}
+	free(text);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(paths_are_taken_as_they_are_meant),
+		cmocka_unit_test(what_makes_no_sense_is_refused_in_a_sentence),
+		cmocka_unit_test(other_words_do_no_harm),
+		cmocka_unit_test(each_option_sets_its_field),
+		cmocka_unit_test(all_words_for_not_syncing_are_one),
+		cmocka_unit_test(help_and_version_need_nothing_else),
+		cmocka_unit_test(the_mount_gets_its_options),
+		cmocka_unit_test(five_hundred_layers_are_taken),
+		cmocka_unit_test(no_text_is_too_odd),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
