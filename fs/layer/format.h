@@ -19,6 +19,8 @@
 	"opaque" /* directory: "y" hides what is below; "x" announces xattr whiteouts */
 #define PLY_MARK_WHITEOUT "whiteout" /* empty regular file: the name is deleted; any value */
 #define PLY_MARK_ORIGIN "origin"     /* struct ply_fh of the lower inode that was copied up */
+#define PLY_MARK_NLINK                                                                             \
+	"nlink" /* indexed file: links of the union, relative to the inode's ("U+1") */
 #define PLY_MARK_IMPURE "impure"     /* directory: "y", holds entries with an origin */
 #define PLY_MARK_REDIRECT "redirect" /* directory: where in the layers below its content is */
 #define PLY_MARK_METACOPY "metacopy" /* regular file: its data is below */
@@ -43,6 +45,8 @@
 /* Below the work directory that the user names. */
 #define PLY_WORK_DIR "work"	/* what is being built; emptied at every start */
 #define PLY_WORK_WHITEOUT "#wh" /* the whiteout that all others are links of */
+
+#define PLY_INDEX_DIR "index" /* lower hard links that were brought up, named by origin in hex */
 
 /* A lower file's handle, as the kernel's struct ovl_fb. */
 #define PLY_FH_VERSION 0

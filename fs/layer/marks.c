@@ -181,7 +181,7 @@ int ply_mark_decode(struct ply_layer *layer, int mount_fd, const struct ply_fh *
 			ply_layer_set_lack(layer, PLY_LACKS_OPEN_HANDLE);
 		return fd;
 	}
-	err = sys_statx(fd, "", STATX_INO, stx);
+	err = sys_statx(fd, "", STATX_INO | STATX_NLINK, stx);
 	sys_close(fd);
 	return err;
 }

@@ -22,6 +22,7 @@ struct ply_upper {
 	struct ply_layer *layer;
 	int work_root;	   /* the directory that the user named: holds the lock */
 	int work;	   /* "work" below it */
+	_Atomic int index; /* the index directory, or -1 while there is none */
 	const char *space; /* prefix of the marks written, or NULL: no xattrs */
 	enum ply_whiteout_kind kind;
 	int owner_only; /* no privilege over modes: see ply_layer_open_upper */
@@ -77,6 +78,11 @@ int ply_upper_set_opaque(struct ply_upper *up, int dirfd, const char *name);
 /* Any other mark of the writing space. -EOPNOTSUPP where there is no space. */
 int ply_upper_set_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark,
 		       const void *value, size_t size);
+/* The value of a mark in the writing space: its length or -errno. */
+ssize_t ply_upper_get_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark,
+			   void *value, size_t size);
+/* The index directory, made when there is none yet: its descriptor, which stays up's. */
+int ply_upper_make_index(struct ply_upper *up);
 /* Removes all whiteouts and .wh. files from an upper directory that shows no entry; others stay. */
 int ply_upper_clear_marks(struct ply_upper *up, int dirfd);
 

@@ -22,6 +22,17 @@ int ply_upper_set_mark(struct ply_upper *up, int dirfd, const char *name, const 
 	return sys_setxattr(dirfd, name, attr, value, size, 0);
 }
 
+ssize_t ply_upper_get_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark,
+			   void *value, size_t size)
+{
+	char attr[64];
+
+	if (!up->space)
+		return -EOPNOTSUPP;
+	snprintf(attr, sizeof(attr), "%s%s", up->space, mark);
+	return sys_getxattr(dirfd, name, attr, value, size);
+}
+
 int ply_upper_set_opaque(struct ply_upper *up, int dirfd, const char *name)
 {
 	static const char value = PLY_OPAQUE_YES;

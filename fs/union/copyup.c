@@ -19,6 +19,7 @@
 #include "base/sys.h"
 #include "layer/copy.h"
 #include "union/data.h"
+#include "union/index.h"
 #include "union/lookup.h"
 #include "union/origin.h"
 
@@ -32,6 +33,7 @@ struct copy {
 	struct ply_work_name tmp;
 	int fd; /* regular files: open for reading and writing, else -1 */
 	int has_origin;
+	struct ply_fh origin;
 };
 
 void ply_before_long(struct ply_union *u)
@@ -161,7 +163,7 @@ static int build(struct ply_union *u, struct copy *c, off_t limit)
 
 		/* The origin first: a mark of the user space needs the right to write. */
 		if (S_ISREG(c->stx.stx_mode) || ply_upper_is_trusted(&u->upper))
-			c->has_origin = ply_origin_write(u, &lower, fd, name);
+			c->has_origin = ply_origin_write(u, &lower, fd, name, &c->origin);
 		err = copy_attrs(&lower, &c->stx, fd, name);
 	}
 	if (err)
@@ -253,7 +255,7 @@ static int publish_locked(struct ply_union *u, struct copy *c, struct ply_node *
 {
 	struct ply_name *name = name_in(u, c->node, parent);
 	struct ply_fd *dir;
-	int err;
+	int indexed = 0, err;
 
 	if (!name)
 		return -EAGAIN;
@@ -262,12 +264,16 @@ static int publish_locked(struct ply_union *u, struct copy *c, struct ply_node *
 		return err;
 	if (c->has_origin)
 		ply_origin_make_impure(u, parent, dir->fd);
+	if (c->has_origin && c->stx.stx_nlink > 1)
+		indexed = ply_index_add(u, c->node, &c->origin, c->tmp.text, c->stx.stx_nlink) == 0;
 	err = move_in(u, c->tmp.text, dir->fd, name->text);
 	ply_fd_put(u->fds, dir);
+	if (err && indexed)
+		ply_index_drop(u, c->node);
 	if (err)
 		return err;
 	name->in_upper = 1;
-	go_up(u, c, 1);
+	go_up(u, c, indexed ? 2 : 1);
 	ply_dir_shows(u, parent, name->text, c->node->type);
 	return 0;
 }

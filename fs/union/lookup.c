@@ -11,6 +11,7 @@
 
 #include "base/sys.h"
 #include "layer/marks.h"
+#include "union/index.h"
 #include "union/origin.h"
 #include "union/place.h"
 
@@ -247,11 +248,12 @@ static int attach(struct ply_union *u, struct ply_node *dir, const char *name, s
 		  struct ply_node **out)
 {
 	struct ply_node *node = NULL;
-	struct ply_name *record;
 	int err;
 
 	if (!f->dir && f->stx.stx_nlink > 1)
 		node = ply_inode_find(u, f->layer, &f->stx);
+	if (!node && !f->dir && !f->in_upper && f->stx.stx_nlink > 1)
+		node = ply_index_find(u, dir, name, f->layer, &f->stx);
 	if (!node) {
 		node = ply_node_new(u, f->stx.stx_mode, f->dir);
 		if (!node) {
@@ -260,12 +262,11 @@ static int attach(struct ply_union *u, struct ply_node *dir, const char *name, s
 		}
 		describe(u, dir, name, f, node);
 	}
-	err = ply_name_add(u, node, dir, name, PLY_NAME_LAST, &record);
+	err = ply_name_add(u, node, dir, name, f->in_upper ? PLY_NAME_UPPER : 0, NULL);
 	if (err) {
 		ply_node_unref(u, node);
 		return err;
 	}
-	record->in_upper = (uint8_t)f->in_upper;
 	*out = node;
 	return 0;
 }

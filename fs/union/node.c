@@ -338,16 +338,17 @@ static void hash_name_locked(struct ply_union *u, struct ply_name *name)
 }
 
 int ply_name_add(struct ply_union *u, struct ply_node *node, struct ply_node *dir, const char *text,
-		 enum ply_name_place place, struct ply_name **out)
+		 unsigned how, struct ply_name **out)
 {
 	struct ply_name *name = ply_name_alloc(node, dir, text), **tail;
 
 	if (!name)
 		return -ENOMEM;
+	name->in_upper = (how & PLY_NAME_UPPER) != 0;
 	pthread_mutex_lock(&u->tree);
 	hash_name_locked(u, name);
 	tail = &node->names;
-	if (place == PLY_NAME_LAST && *tail && !(*tail)->dead)
+	if (!(how & PLY_NAME_FIRST) && *tail && !(*tail)->dead)
 		while (*tail)
 			tail = &(*tail)->next;
 	name->next = *tail;
@@ -409,6 +410,32 @@ void ply_name_replace(struct ply_union *u, struct ply_name *old, struct ply_name
 	name->next = old->next;
 	*p = name;
 	free_name_locked(u, old);
+	pthread_mutex_unlock(&u->tree);
+	ply_node_unref(u, parent);
+}
+
+void ply_name_add_dead(struct ply_union *u, struct ply_name *name)
+{
+	struct ply_name **tail = &name->node->names;
+
+	name->in_upper = 1;
+	name->dead = 1;
+	pthread_mutex_lock(&u->tree);
+	name->parent->refs++;
+	u->name_bytes += name_size(name);
+	while (*tail)
+		tail = &(*tail)->next;
+	*tail = name;
+	pthread_mutex_unlock(&u->tree);
+}
+
+void ply_name_remove_dead(struct ply_union *u, struct ply_name *name)
+{
+	struct ply_node *parent = name->parent;
+
+	pthread_mutex_lock(&u->tree);
+	remove_from_node_locked(name->node, name);
+	free_name_locked(u, name);
 	pthread_mutex_unlock(&u->tree);
 	ply_node_unref(u, parent);
 }
@@ -542,6 +569,17 @@ static struct ply_dir *new_root_dir(struct ply_union *u, int has_upper)
 	return dir;
 }
 
+/* A directory of the upper's that is none of the union. */
+static struct ply_node *new_pseudo_dir(struct ply_union *u)
+{
+	struct ply_dir *dir = calloc(1, sizeof(*dir));
+	struct ply_node *node = dir ? ply_node_new(u, S_IFDIR, dir) : NULL;
+
+	if (!node)
+		free(dir);
+	return node;
+}
+
 int ply_tree_init(struct ply_union *u, int has_upper)
 {
 	struct ply_dir *dir;
@@ -562,13 +600,9 @@ int ply_tree_init(struct ply_union *u, int has_upper)
 		return -ENOMEM;
 	}
 	u->root->layer = 1;
-	dir = calloc(1, sizeof(*dir));
-	u->work_node = dir ? ply_node_new(u, S_IFDIR, dir) : NULL;
-	if (!u->work_node) {
-		free(dir);
-		return -ENOMEM;
-	}
-	return 0;
+	u->work_node = new_pseudo_dir(u);
+	u->index_node = new_pseudo_dir(u);
+	return u->work_node && u->index_node ? 0 : -ENOMEM;
 }
 
 /* Everything at once: nobody else is here any more. */

@@ -160,6 +160,7 @@ struct ply_union {
 	dev_t fs_dev[128]; /* file systems by number; tree */
 	unsigned nfs;
 	struct ply_node *root;
+	struct ply_node *index_node; /* parent of the records of index entries, see index.h */
 	struct ply_node
 		*work_node; /* parent of the names that unlinked files get in the work directory */
 	_Atomic uint64_t copyups, copyup_bytes;
@@ -203,13 +204,13 @@ void ply_node_unref(struct ply_union *u, struct ply_node *node);
 /* Turns the reference of entry->node into a lookup, and sets the entry's id. */
 void ply_entry_give(struct ply_union *u, struct ply_entry *entry);
 
-/* Gives node a name, the first of its names when first is set. -ENOMEM. */
-enum ply_name_place {
-	PLY_NAME_FIRST,
-	PLY_NAME_LAST,
+/* Gives node a name, by which others may find it at once. -ENOMEM. */
+enum ply_name_how {
+	PLY_NAME_FIRST = 1 << 0, /* before its other names; node->lock is held */
+	PLY_NAME_UPPER = 1 << 1, /* the upper has the node by this name */
 };
 int ply_name_add(struct ply_union *u, struct ply_node *node, struct ply_node *dir, const char *name,
-		 enum ply_name_place place, struct ply_name **out);
+		 unsigned how, struct ply_name **out);
 /* The live record of a name of node, or NULL. */
 struct ply_name *ply_name_of(struct ply_union *u, struct ply_node *node, struct ply_node *dir,
 			     const char *name);
@@ -221,6 +222,10 @@ struct ply_name *ply_name_alloc(struct ply_node *node, struct ply_node *dir, con
 void ply_name_free(struct ply_name *name);
 /* ... and its taking the old one's place. */
 void ply_name_replace(struct ply_union *u, struct ply_name *old, struct ply_name *name);
+/* Gives a node a way to its upper inode that is no name of the union: its parent is index_node. */
+void ply_name_add_dead(struct ply_union *u, struct ply_name *name);
+/* Takes such a way off again. */
+void ply_name_remove_dead(struct ply_union *u, struct ply_name *name);
 /*
  * An unlinked file goes on under a name in the work directory: that name (of ply_name_alloc with
  * parent work_node) takes the place of its last one, and the file is removed with the node.

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/sys.h"
+#include "union/index.h"
 #include "union/place.h"
 
 static int is_impure(struct ply_union *u, struct ply_node *dir, int fd)
@@ -26,39 +27,35 @@ static int same_handle(const struct ply_fh *a, const struct ply_fh *b)
 }
 
 /* The origin is mostly what a lower layer has by the same name. */
-static int ino_beside(struct ply_union *u, struct ply_node *dir, const char *name,
-		      const struct ply_fh *origin, uint64_t *ino)
+static int find_beside(struct ply_union *u, struct ply_node *dir, const char *name,
+		       const struct ply_fh *origin, struct statx *stx)
 {
 	for (unsigned i = 0; i < dir->dir->nlowers; i++) {
 		unsigned layer = dir->dir->lowers[i].layer;
 		struct ply_fd *fd;
 		struct ply_fh fh;
-		struct statx stx;
 		int err = ply_dir_open(u, dir, layer, &fd);
 
 		if (err)
 			return err;
 		err = ply_mark_encode(&u->layers[layer], fd->fd, name, &fh);
 		if (err > 0 && same_handle(&fh, origin))
-			err = sys_statx(fd->fd, name, STATX_INO, &stx);
+			err = sys_statx(fd->fd, name, STATX_INO | STATX_NLINK, stx);
 		else
 			err = -ENOENT;
 		ply_fd_put(u->fds, fd);
-		if (!err) {
-			*ino = ply_ino_map(u, &stx);
+		if (!err)
 			return 0;
-		}
 	}
 	return -ENOENT;
 }
 
 /* A file that was moved since: by its handle, on each file system of the stack. Needs privilege. */
-static int ino_by_handle(struct ply_union *u, const struct ply_fh *origin, uint64_t *ino)
+static int find_by_handle(struct ply_union *u, const struct ply_fh *origin, struct statx *stx)
 {
 	for (unsigned i = 1; i < u->nlayers; i++) {
 		struct ply_layer *layer = &u->layers[i];
 		struct ply_fd *fd;
-		struct statx stx;
 		int err;
 
 		if (ply_layer_lacks(layer, PLY_LACKS_OPEN_HANDLE) ||
@@ -67,13 +64,9 @@ static int ino_by_handle(struct ply_union *u, const struct ply_fh *origin, uint6
 		err = ply_dir_open(u, u->root, i, &fd);
 		if (err)
 			return err;
-		err = ply_mark_decode(layer, fd->fd, origin, &stx);
+		err = ply_mark_decode(layer, fd->fd, origin, stx);
 		ply_fd_put(u->fds, fd);
-		if (!err) {
-			*ino = ply_ino_map(u, &stx);
-			return 0;
-		}
-		if (err == -ESTALE)
+		if (!err || err == -ESTALE)
 			return err;
 	}
 	return -ENOENT;
@@ -83,6 +76,7 @@ void ply_origin_set_ino(struct ply_union *u, struct ply_node *dir, const char *n
 			struct ply_node *node, const struct statx *stx)
 {
 	struct ply_fh origin;
+	struct statx lower;
 	struct ply_fd *fd;
 	int len = 0;
 
@@ -95,8 +89,12 @@ void ply_origin_set_ino(struct ply_union *u, struct ply_node *dir, const char *n
 	if (len <= 0)
 		return;
 	node->has_origin = 1;
-	if (ino_beside(u, dir, name, &origin, &node->ino))
-		ino_by_handle(u, &origin, &node->ino);
+	lower.stx_nlink = 0;
+	if (find_beside(u, dir, name, &origin, &lower) == 0 ||
+	    find_by_handle(u, &origin, &lower) == 0)
+		node->ino = ply_ino_map(u, &lower);
+	if (stx->stx_nlink > 1)
+		ply_index_attach_upper(u, node, &origin, stx, lower.stx_nlink);
 }
 
 uint64_t ply_origin_dir_ino(struct ply_union *u, struct ply_node *dir, const char *name,
@@ -115,18 +113,18 @@ uint64_t ply_origin_dir_ino(struct ply_union *u, struct ply_node *dir, const cha
 	return ply_ino_map(u, err ? stx : &lower);
 }
 
-int ply_origin_write(struct ply_union *u, const struct ply_place *lower, int fd, const char *name)
+int ply_origin_write(struct ply_union *u, const struct ply_place *lower, int fd, const char *name,
+		     struct ply_fh *fh)
 {
 	struct ply_layer *upper = &u->layers[PLY_UPPER];
-	struct ply_fh fh;
 	int len, err;
 
 	if (ply_layer_lacks(upper, PLY_LACKS_ORIGIN))
 		return 0;
-	len = ply_mark_encode(lower->layer, lower->fd, lower->name, &fh);
+	len = ply_mark_encode(lower->layer, lower->fd, lower->name, fh);
 	if (len < 0)
 		return 0;
-	err = ply_upper_set_mark(&u->upper, fd, name, PLY_MARK_ORIGIN, &fh, (size_t)len);
+	err = ply_upper_set_mark(&u->upper, fd, name, PLY_MARK_ORIGIN, fh, (size_t)len);
 	if (err == -EOPNOTSUPP || err == -EPERM)
 		ply_layer_set_lack(upper, PLY_LACKS_ORIGIN);
 	return err == 0;

@@ -18,7 +18,8 @@ uint64_t ply_origin_dir_ino(struct ply_union *u, struct ply_node *dir, const cha
  * or marks are not to be had. 1 when it was written: the directory it goes to must be made impure.
  */
 struct ply_place;
-int ply_origin_write(struct ply_union *u, const struct ply_place *lower, int fd, const char *name);
+int ply_origin_write(struct ply_union *u, const struct ply_place *lower, int fd, const char *name,
+		     struct ply_fh *fh);
 /* Marks the upper directory of dir as one with such entries. dir->lock is held. */
 void ply_origin_make_impure(struct ply_union *u, struct ply_node *dir, int fd);
 

@@ -140,6 +140,8 @@ static int open_dir_once(struct ply_union *u, struct ply_node *dir, unsigned lay
 		fd = sys_open(u->layers[layer].root, ".", O_RDONLY | O_DIRECTORY, 0);
 	else if (dir == u->work_node)
 		fd = sys_open(u->upper.work, ".", O_RDONLY | O_DIRECTORY, 0);
+	else if (dir == u->index_node)
+		fd = sys_open(u->upper.index, ".", O_RDONLY | O_DIRECTORY, 0);
 	else
 		fd = open_by_path(u, dir, layer);
 	return fd;
@@ -180,7 +182,7 @@ static int leads_up(const struct ply_union *u, const struct ply_node *node,
 		    const struct ply_name *name)
 {
 	if (name->dead)
-		return name->parent == u->work_node;
+		return name->parent == u->work_node || name->parent == u->index_node;
 	return name->in_upper || ply_node_is_dir(node);
 }
 
@@ -192,6 +194,17 @@ struct ply_name *ply_upper_name(struct ply_union *u, struct ply_node *node)
 	name = node->names;
 	while (name && !leads_up(u, node, name))
 		name = name->next;
+	pthread_mutex_unlock(&u->tree);
+	return name;
+}
+
+/* Any name leads to a lower inode, a removed one too. Other lookups may be adding names. */
+static struct ply_name *lower_name(struct ply_union *u, struct ply_node *node)
+{
+	struct ply_name *name;
+
+	pthread_mutex_lock(&u->tree);
+	name = node->names;
 	pthread_mutex_unlock(&u->tree);
 	return name;
 }
@@ -215,7 +228,7 @@ int ply_place_in_lower(struct ply_union *u, struct ply_node *node, struct ply_pl
 {
 	PLY_ASSERT_LOCKED(&node->lock);
 	*place = (struct ply_place){ .fd = -1, .name = "", .layer = &u->layers[node->layer] };
-	return by_name(u, node->names, node->layer, place);
+	return by_name(u, lower_name(u, node), node->layer, place);
 }
 
 int ply_place_of(struct ply_union *u, struct ply_node *node, struct ply_place *place)
@@ -234,7 +247,7 @@ int ply_place_of(struct ply_union *u, struct ply_node *node, struct ply_place *p
 	}
 	if (layer == PLY_UPPER)
 		return by_name(u, ply_upper_name(u, node), layer, place);
-	return by_name(u, node->names, layer, place);
+	return by_name(u, lower_name(u, node), layer, place);
 }
 
 void ply_place_put(struct ply_union *u, struct ply_place *place)

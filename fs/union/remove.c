@@ -11,6 +11,7 @@
 #include "base/sys.h"
 #include "union/copyup.h"
 #include "union/data.h"
+#include "union/index.h"
 #include "union/lookup.h"
 
 static int open_held(struct ply_union *u, struct ply_node *node)
@@ -74,7 +75,7 @@ int ply_is_last_upper_name(struct ply_union *u, struct ply_node *node,
 
 	pthread_mutex_lock(&u->tree);
 	for (const struct ply_name *n = node->names; n; n = n->next)
-		if (n != record && n->in_upper && !n->dead)
+		if (n != record && n->in_upper && (!n->dead || n->parent == u->index_node))
 			last = 0;
 	pthread_mutex_unlock(&u->tree);
 	return last;
@@ -158,6 +159,8 @@ static int remove_upper_file(struct removal *r)
 		err = sys_unlink(r->fd->fd, name);
 	if (err)
 		ply_unhold(r->u, r->node);
+	else
+		r->record->in_upper = 0;
 	return err;
 }
 
@@ -168,8 +171,10 @@ static int remove_file(struct removal *r)
 	if (r->record->in_upper)
 		return remove_upper_file(r);
 	err = ply_upper_whiteout(&r->u->upper, r->fd->fd, r->record->text);
-	if (!err)
+	if (!err) {
 		r->node->extra_links--;
+		ply_index_save(r->u, r->node);
+	}
 	return err;
 }
 
@@ -231,6 +236,8 @@ static int remove_locked(struct removal *r, const char *name)
 	ply_dir_hides(r->u, r->dir, name);
 	if (r->record)
 		ply_name_kill(r->u, r->record);
+	if (!is_dir)
+		ply_index_prune(r->u, r->node);
 	if (is_dir) {
 		ply_fdcache_drop(r->u->fds, r->node, PLY_UPPER);
 		ply_listing_drop(r->u, r->node->dir);

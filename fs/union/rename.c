@@ -9,6 +9,7 @@
 
 #include "base/sys.h"
 #include "union/copyup.h"
+#include "union/index.h"
 #include "union/lookup.h"
 #include "union/origin.h"
 #include "union/remove.h"
@@ -241,10 +242,22 @@ static int move_on_disk(struct renaming *r)
 	return err;
 }
 
+/* What only a lower layer has by this name, while another name or the index has it in the upper. */
+static int link_up(struct renaming *r, struct end *e)
+{
+	if (ply_node_is_dir(e->node) || e->record->in_upper)
+		return 0;
+	return ply_index_link_up(r->u, e->node, e->record, e->fd->fd);
+}
+
 static int prepare(struct renaming *r)
 {
 	int err = make_opaque(r, &r->from, &r->to);
 
+	if (!err)
+		err = link_up(r, &r->from);
+	if (!err && (r->flags & RENAME_EXCHANGE))
+		err = link_up(r, &r->to);
 	if (!err && (r->flags & RENAME_EXCHANGE))
 		err = make_opaque(r, &r->to, &r->from);
 	else if (!err && r->to.node && ply_node_is_dir(r->to.node))
@@ -265,8 +278,10 @@ static void bury_target(struct renaming *r)
 	struct ply_node *to = r->to.node;
 	struct ply_name *parked = NULL;
 
-	if (!ply_node_is_dir(to) && !r->to.record->in_upper)
+	if (!ply_node_is_dir(to) && !r->to.record->in_upper) {
 		to->extra_links--;
+		ply_index_save(r->u, to);
+	}
 	if (r->has_litter)
 		parked = ply_name_alloc(to, r->u->work_node, r->litter.text);
 	if (parked) {
@@ -276,6 +291,8 @@ static void bury_target(struct renaming *r)
 	} else {
 		ply_name_kill(r->u, r->to.record);
 	}
+	if (!ply_node_is_dir(to))
+		ply_index_prune(r->u, to);
 	if (ply_node_is_dir(to)) {
 		ply_fdcache_drop(r->u->fds, to, PLY_UPPER);
 		ply_listing_drop(r->u, to->dir);

@@ -38,7 +38,7 @@ static void pick(struct worker *w, char *path)
 static int makes_sense(int err)
 {
 	static const int known[] = { 0,	      -ENOENT, -EEXIST, -ENOTDIR, -EISDIR,
-				     -ENOTEMPTY, -EINVAL, -EXDEV,	 -EPERM,  -ESTALE };
+				     -ENOTEMPTY, -EINVAL, -EXDEV,	 -EPERM };
 
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if (err == known[i])
@@ -85,9 +85,10 @@ static int use_unlinked(struct worker *w, const char *path)
 	}
 	u_unlink(w->b, path);
 	n = ply_write(w->b->u, entry.node, "unlinked", 8, 0, 0);
+	/* It may have got shorter by another thread, or by another name. */
 	if (n == 8)
 		n = ply_read(w->b->u, entry.node, buf, 8, 0);
-	err = n == 8 ? 0 : n < 0 ? (int)n : -EIO;
+	err = n < 0 ? (int)n : 0;
 	u_drop(w->b, &entry);
 	return err;
 }

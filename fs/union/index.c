@@ -1,0 +1,218 @@
+/*
+ * The index of hard links. A node's way to its entry is one more name record, dead for the union, below the
+ * pseudo directory index_node; on disk it is one link more, which extra_links takes off again.
+ */
+#include "union/index.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/sys.h"
+#include "union/remove.h"
+
+#define ENTRY_SIZE (2 * sizeof(struct ply_fh) + 1)
+
+static void entry_name(const struct ply_fh *fh, char entry[ENTRY_SIZE])
+{
+	const uint8_t *bytes = (const uint8_t *)fh;
+
+	entry[0] = '\0';
+	for (size_t i = 0; i < fh->len && i < sizeof(*fh); i++)
+		snprintf(entry + 2 * i, 3, "%02x", bytes[i]);
+}
+
+static struct ply_name *entry_of(struct ply_union *u, struct ply_node *node)
+{
+	struct ply_name *name;
+
+	pthread_mutex_lock(&u->tree);
+	name = node->names;
+	while (name && name->parent != u->index_node)
+		name = name->next;
+	pthread_mutex_unlock(&u->tree);
+	return name;
+}
+
+static int add_way(struct ply_union *u, struct ply_node *node, const char *entry)
+{
+	struct ply_name *record;
+
+	if (strlen(entry) > PLY_NAME_MAX)
+		return -ENAMETOOLONG;
+	record = ply_name_alloc(node, u->index_node, entry);
+	if (!record)
+		return -ENOMEM;
+	ply_name_add_dead(u, record);
+	return 0;
+}
+
+static int write_links(struct ply_union *u, int fd, const char *name, int32_t extra)
+{
+	char value[16];
+	int n = snprintf(value, sizeof(value), "U%+d", extra);
+
+	return ply_upper_set_mark(&u->upper, fd, name, PLY_MARK_NLINK, value, (size_t)n);
+}
+
+/* "U" and the difference to the upper inode's count, or "L" and that to the lower's. */
+static int32_t read_links(struct ply_union *u, const char *entry, const struct statx *upper,
+			  uint32_t lower_links)
+{
+	char value[16] = "";
+	ssize_t n = ply_upper_get_mark(&u->upper, u->upper.index, entry, PLY_MARK_NLINK, value,
+				       sizeof(value) - 1);
+	int32_t diff = n > 1 ? (int32_t)strtol(value + 1, NULL, 10) : -1;
+
+	if (value[0] == 'L')
+		return (int32_t)lower_links + diff - (int32_t)upper->stx_nlink;
+	return diff;
+}
+
+int ply_index_add(struct ply_union *u, struct ply_node *node, const struct ply_fh *origin,
+		  const char *tmp, uint32_t lower_links)
+{
+	int fd = ply_upper_make_index(&u->upper), err;
+	char entry[ENTRY_SIZE];
+
+	if (fd < 0)
+		return fd;
+	entry_name(origin, entry);
+	/* As it will be with both links made, the entry and the name. */
+	err = write_links(u, u->upper.work, tmp, (int32_t)lower_links + node->extra_links - 2);
+	if (!err)
+		err = sys_link(u->upper.work, tmp, fd, entry);
+	if (err == -EEXIST) {
+		/* Left by an inode that is no more, and whose number the lower file has got. */
+		err = sys_unlink(fd, entry);
+		if (!err)
+			err = sys_link(u->upper.work, tmp, fd, entry);
+	}
+	if (err)
+		return err;
+	err = add_way(u, node, entry);
+	if (err)
+		sys_unlink(fd, entry);
+	return err;
+}
+
+void ply_index_drop(struct ply_union *u, struct ply_node *node)
+{
+	struct ply_name *record = entry_of(u, node);
+
+	if (!record)
+		return;
+	sys_unlink(u->upper.index, record->text);
+	ply_name_remove_dead(u, record);
+}
+
+/* A node for the inode of an index entry, found by a lower name. */
+static struct ply_node *new_indexed(struct ply_union *u, const char *entry,
+				    const struct statx *upper, const struct statx *lower,
+				    unsigned layer)
+{
+	struct ply_node *node = ply_node_new(u, upper->stx_mode, NULL);
+
+	if (!node)
+		return NULL;
+	node->layer = (uint16_t)layer;
+	node->ino = ply_ino_map(u, lower);
+	node->has_origin = 1;
+	atomic_init(&node->state, PLY_STATE_UPPER);
+	if (add_way(u, node, entry)) {
+		ply_node_unref(u, node);
+		return NULL;
+	}
+	node->extra_links = read_links(u, entry, upper, lower->stx_nlink);
+	ply_inode_add(u, node, PLY_UPPER, upper);
+	return node;
+}
+
+struct ply_node *ply_index_find(struct ply_union *u, struct ply_node *dir, const char *name,
+				unsigned layer, const struct statx *lower)
+{
+	char entry[ENTRY_SIZE];
+	struct ply_node *node;
+	struct ply_fd *fd;
+	struct statx upper;
+	struct ply_fh fh;
+	int len;
+
+	if (u->upper.index < 0 || ply_dir_open(u, dir, layer, &fd))
+		return NULL;
+	len = ply_mark_encode(&u->layers[layer], fd->fd, name, &fh);
+	ply_fd_put(u->fds, fd);
+	if (len < 0)
+		return NULL;
+	entry_name(&fh, entry);
+	if (sys_statx(u->upper.index, entry, STATX_BASIC_STATS, &upper) ||
+	    (upper.stx_mode & S_IFMT) != (lower->stx_mode & S_IFMT))
+		return NULL;
+	node = ply_inode_find(u, PLY_UPPER, &upper);
+	return node ? node : new_indexed(u, entry, &upper, lower, layer);
+}
+
+void ply_index_attach_upper(struct ply_union *u, struct ply_node *node, const struct ply_fh *origin,
+			    const struct statx *upper, uint32_t lower_links)
+{
+	char entry[ENTRY_SIZE];
+	struct statx stx;
+
+	if (u->upper.index < 0)
+		return;
+	entry_name(origin, entry);
+	if (sys_statx(u->upper.index, entry, STATX_INO, &stx) || stx.stx_ino != upper->stx_ino)
+		return;
+	if (add_way(u, node, entry) == 0)
+		node->extra_links = read_links(u, entry, upper, lower_links);
+}
+
+void ply_index_save(struct ply_union *u, struct ply_node *node)
+{
+	struct ply_name *record = entry_of(u, node);
+
+	if (record)
+		write_links(u, u->upper.index, record->text, node->extra_links);
+}
+
+void ply_index_prune(struct ply_union *u, struct ply_node *node)
+{
+	struct ply_name *record = entry_of(u, node), *parked;
+	struct ply_work_name tmp;
+	struct statx stx;
+
+	if (!record || sys_statx(u->upper.index, record->text, STATX_NLINK, &stx) ||
+	    (int32_t)stx.stx_nlink + node->extra_links > 0)
+		return;
+	ply_hold(u, node);
+	if (node->held) {
+		ply_index_drop(u, node);
+		node->extra_links++;
+		return;
+	}
+	/* No descriptor to keep it by: on as an unlinked file of the work directory. */
+	tmp = ply_work_new_name(&u->upper);
+	parked = ply_name_alloc(node, u->work_node, tmp.text);
+	if (parked && sys_rename(u->upper.index, record->text, u->upper.work, tmp.text, 0) == 0)
+		ply_name_park(u, record, parked);
+	else
+		ply_name_free(parked);
+}
+
+int ply_index_link_up(struct ply_union *u, struct ply_node *node, struct ply_name *record, int fd)
+{
+	struct ply_place place;
+	int err = ply_place_of(u, node, &place);
+
+	if (err)
+		return err;
+	err = sys_link(place.fd, place.name, fd, record->text);
+	ply_place_put(u, &place);
+	if (err)
+		return err;
+	record->in_upper = 1;
+	node->extra_links--;
+	ply_index_save(u, node);
+	return 0;
+}

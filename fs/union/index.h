@@ -1,0 +1,42 @@
+/*
+ * The index of hard links, in the kernel's format: a lower file with several names is, once it is brought
+ * up, also linked into the index directory, under the hex digits of its origin. So each of its names, those too
+ * that only the lower layer has, finds the one upper inode, now and after a remount. The mark "nlink" keeps
+ * by how many the union's link count differs from the inode's.
+ */
+#ifndef PLY_UNION_INDEX_H
+#define PLY_UNION_INDEX_H
+
+#include "union/node.h"
+#include "union/place.h"
+
+/*
+ * Makes the entry of a node that is about to be published from tmp in the work directory; its lower inode has
+ * so many links. Error: no index can be had, and the file's names part at the next mount.
+ */
+int ply_index_add(struct ply_union *u, struct ply_node *node, const struct ply_fh *origin,
+		  const char *tmp, uint32_t lower_links);
+/* Takes the entry away again. */
+void ply_index_drop(struct ply_union *u, struct ply_node *node);
+
+/*
+ * For a lower file with several links, found as name of dir: the node of its upper inode with one more
+ * reference, or NULL when it has not been brought up. dir->lock is held.
+ */
+struct ply_node *ply_index_find(struct ply_union *u, struct ply_node *dir, const char *name,
+				unsigned layer, const struct statx *lower);
+/* For an upper file with several links and an origin, new as a node: its entry, if it has one, becomes a way to it. */
+void ply_index_attach_upper(struct ply_union *u, struct ply_node *node, const struct ply_fh *origin,
+			    const struct statx *upper, uint32_t lower_links);
+
+/* Writes the mark after extra_links changed, for a node with an entry. node->lock is held. */
+void ply_index_save(struct ply_union *u, struct ply_node *node);
+/* After a name went: with the union's last one the entry goes too. node->lock is held. */
+void ply_index_prune(struct ply_union *u, struct ply_node *node);
+/*
+ * Gives the upper directory fd a name that so far only a lower layer has, while the file is up.
+ * The directory's lock and node->lock are held.
+ */
+int ply_index_link_up(struct ply_union *u, struct ply_node *node, struct ply_name *record, int fd);
+
+#endif

@@ -1,0 +1,238 @@
+/*
+ * Renames. A judge that can't rename a directory with lower content (EXDEV) gets it moved by hand, so that its
+ * tree goes on being comparable: files keep their inodes, directories are made anew with all attributes.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "plydiff.h"
+
+static const char SPARE[] = ".plydiff-spare";
+
+/* ---- by hand ---- */
+
+static int move_object(const char *from, const char *to)
+{
+	struct stat st;
+	int err = 0;
+
+	if (lstat(from, &st) != 0)
+		return -errno;
+	if (!S_ISDIR(st.st_mode)) {
+		if (linkat(AT_FDCWD, from, AT_FDCWD, to, 0) != 0 || unlink(from) != 0)
+			return -errno;
+		return 0;
+	}
+	int dir = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct pd_names names;
+
+	if (dir < 0 || mkdir(to, 0700) != 0)
+		return -errno;
+	err = pd_list(dir, &names);
+	for (size_t i = 0; i < names.count && !err; i++) {
+		char *a = pd_format("%s/%s", from, names.name[i]);
+		char *b = pd_format("%s/%s", to, names.name[i]);
+
+		err = move_object(a, b);
+		free(a);
+		free(b);
+	}
+	pd_names_free(&names);
+	close(dir);
+	struct timespec times[2] = { st.st_atim, st.st_mtim };
+
+	if (!err)
+		err = pd_copy_attrs(AT_FDCWD, from, AT_FDCWD, to, 0);
+	if (!err && utimensat(AT_FDCWD, to, times, AT_SYMLINK_NOFOLLOW) != 0)
+		err = -errno;
+	return err ? err : rmdir(from) == 0 ? 0 : -errno;
+}
+
+static int exchange_objects(const char *p, const char *q)
+{
+	struct stat root;
+	int err = lstat(".", &root) == 0 ? move_object(p, SPARE) : -errno;
+
+	if (!err)
+		err = move_object(q, p);
+	if (!err)
+		err = move_object(SPARE, q);
+	/* The spare name stood in the root. */
+	struct timespec times[2] = { root.st_atim, root.st_mtim };
+	bool in_root = !strchr(p, '/') || !strchr(q, '/');
+
+	if (!err && !in_root && utimensat(AT_FDCWD, ".", times, 0) != 0)
+		err = -errno;
+	return err;
+}
+
+static int rename_by_hand(const char *p, const char *q, unsigned flags)
+{
+	int err = 0;
+
+	if (flags & RENAME_EXCHANGE)
+		err = exchange_objects(p, q);
+	else if (rmdir(q) == 0 || errno == ENOENT)
+		err = move_object(p, q);
+	else
+		err = -errno;
+	errno = -err;
+	return err ? -1 : 0;
+}
+
+static long do_rename(struct pd_sys *sys, const struct pd_step *s, const char *p, const char *q,
+		      unsigned flags)
+{
+	int rc = renameat2(AT_FDCWD, p, AT_FDCWD, q, flags);
+
+	if (rc == 0 || errno != EXDEV || sys->tested || sys->probing)
+		return rc;
+	/* The permissions were checked before EXDEV was answered. */
+	pd_become(0);
+	rc = rename_by_hand(p, q, flags);
+	int err = errno;
+
+	pd_become(s->as);
+	errno = err;
+	return rc;
+}
+
+/* ---- the operations ---- */
+
+static void make_rename(struct pd_maker *m, struct pd_step *s)
+{
+	s->p = pd_chance(&m->rng, 60) ? pd_pick(m, PD_FILES) : pd_pick_any(m);
+	s->q = pd_chance(&m->rng, 55)	? pd_pick_new(m)
+	       : pd_chance(&m->rng, 60) ? pd_pick(m, PD_FILES)
+					: pd_pick_any(m);
+}
+
+static void make_rename_dir(struct pd_maker *m, struct pd_step *s)
+{
+	s->p = pd_pick(m, PD_DIRS);
+	s->q = pd_chance(&m->rng, 65) ? pd_pick_new(m) : pd_pick(m, PD_DIRS);
+}
+
+static void make_rename_any(struct pd_maker *m, struct pd_step *s)
+{
+	if (pd_chance(&m->rng, 70))
+		make_rename(m, s);
+	else
+		make_rename_dir(m, s);
+}
+
+static void run_rename(struct pd_sys *sys, const struct pd_step *s, struct pd_outcome *o)
+{
+	struct stat st;
+
+	pd_tell(o, "rename", do_rename(sys, s, s->p, s->q, 0));
+	pd_tell(o, "lstat", lstat(s->p, &st));
+}
+
+static void run_noreplace(struct pd_sys *sys, const struct pd_step *s, struct pd_outcome *o)
+{
+	pd_tell(o, "rename", do_rename(sys, s, s->p, s->q, RENAME_NOREPLACE));
+}
+
+static void make_exchange(struct pd_maker *m, struct pd_step *s)
+{
+	s->p = pd_pick_any(m);
+	s->q = pd_chance(&m->rng, 80) ? pd_pick_any(m) : pd_pick(m, PD_FILES);
+}
+
+static void run_exchange(struct pd_sys *sys, const struct pd_step *s, struct pd_outcome *o)
+{
+	pd_tell(o, "rename", do_rename(sys, s, s->p, s->q, RENAME_EXCHANGE));
+}
+
+/* In a union the whiteout that is left is what a removed name leaves anyway, and can't be seen. */
+static void run_whiteout(struct pd_sys *sys, const struct pd_step *s, struct pd_outcome *o)
+{
+	unsigned flags = sys->tested ? RENAME_WHITEOUT : 0;
+	struct stat st;
+
+	pd_tell(o, "rename", do_rename(sys, s, s->p, s->q, flags));
+	pd_tell(o, "lstat", lstat(s->p, &st));
+}
+
+static void run_bad_flags(struct pd_sys *sys, const struct pd_step *s, struct pd_outcome *o)
+{
+	unsigned both = RENAME_NOREPLACE | RENAME_EXCHANGE;
+
+	(void)sys;
+	pd_tell(o, "rename", renameat2(AT_FDCWD, s->p, AT_FDCWD, s->q, both));
+}
+
+static void make_below(struct pd_maker *m, struct pd_step *s)
+{
+	s->p = pd_pick(m, PD_DIRS);
+	s->q = pd_format("%s/%s", s->p, pd_pool_name(&m->rng));
+}
+
+/* Into itself, and over an ancestor. */
+static void run_below(struct pd_sys *sys, const struct pd_step *s, struct pd_outcome *o)
+{
+	(void)sys;
+	pd_tell(o, "into", rename(s->p, s->q));
+	pd_tell(o, "over", rename(s->q, s->p));
+}
+
+/* Two names of one file: rename does nothing, and both stay. */
+static void run_same(struct pd_sys *sys, const struct pd_step *s, struct pd_outcome *o)
+{
+	struct stat st;
+
+	(void)sys;
+	if (pd_tell(o, "link", link(s->p, s->q)) != 0)
+		return;
+	pd_tell(o, "rename", rename(s->p, s->q));
+	pd_tell(o, "old", lstat(s->p, &st));
+	pd_tell(o, "itself", rename(s->q, s->q));
+	pd_tell(o, "new", lstat(s->q, &st));
+}
+
+static void run_slashes(struct pd_sys *sys, const struct pd_step *s, struct pd_outcome *o)
+{
+	char *p = pd_format("%s/", s->p), *q = pd_format("%s/", s->q);
+	struct stat a;
+
+	/* Directories are another operation's matter. */
+	if (stat(s->p, &a) != 0 || !S_ISDIR(a.st_mode)) {
+		pd_tell(o, "from", do_rename(sys, s, p, s->q, 0));
+		pd_tell(o, "to", do_rename(sys, s, s->p, q, 0));
+	}
+	free(p);
+	free(q);
+}
+
+/* There and back: what a failed upgrade does. */
+static void run_back(struct pd_sys *sys, const struct pd_step *s, struct pd_outcome *o)
+{
+	if (pd_tell(o, "there", do_rename(sys, s, s->p, s->q, RENAME_NOREPLACE)) == 0)
+		pd_tell(o, "back", do_rename(sys, s, s->q, s->p, RENAME_NOREPLACE));
+}
+
+const struct pd_op pd_ops_rename[] = {
+	{ "rename", 44, NULL, make_rename, run_rename, PD_OP_RENAMES_DIRS, { 0 } },
+	{ "rename_dir", 24, NULL, make_rename_dir, run_rename, PD_OP_RENAMES_DIRS, { 0 } },
+	{ "rename_noreplace", 14, NULL, make_rename_any, run_noreplace, PD_OP_RENAMES_DIRS, { 0 } },
+	{ "rename_exchange", 16, NULL, make_exchange, run_exchange, PD_OP_RENAMES_DIRS, { 0 } },
+	{ "rename_whiteout",
+	  8,
+	  NULL,
+	  make_rename_any,
+	  run_whiteout,
+	  PD_OP_RENAMES_DIRS,
+	  { EINVAL } },
+	{ "rename_bad_flags", 2, NULL, make_rename_any, run_bad_flags, 0, { 0 } },
+	{ "rename_below", 6, NULL, make_below, run_below, PD_OP_RENAMES_DIRS, { 0 } },
+	{ "rename_same", 8, NULL, make_rename, run_same, 0, { 0 } },
+	{ "rename_slash", 4, NULL, make_rename_any, run_slashes, 0, { 0 } },
+	{ "rename_back", 8, NULL, make_rename, run_back, PD_OP_RENAMES_DIRS, { 0 } },
+	{ .name = NULL },
+};

@@ -1,0 +1,19 @@
+#!/bin/bash
+# Random operations on plyfs, on a plain directory and on the kernel's overlayfs, compared after each. Seeds are fixed
+# so that a check is the same each time; OPS, SEED and SEEDS override. With PLY_LONG set there are ten times as many.
+set -u
+here=$(dirname "$(readlink -f "$0")")
+PLYFS=$(readlink -f "${PLYFS:-$here/../../build/plyfs}")
+plydiff=${BUILD:-$here/../../build}/tests/plydiff
+[ -x "$PLYFS" ] && [ -x "$plydiff" ] || {
+	echo "skip: $PLYFS and $plydiff are not both there"
+	exit 77
+}
+
+# The layers need a file system with trusted xattrs, ACLs and holes, which a tmpfs is not in all respects.
+dir=${TMPDIR:-/var/tmp}
+[ "$(stat -f -c %T "$dir")" != tmpfs ] || dir=/var/tmp
+
+seeds=${SEEDS:-20}
+[ -z "${PLY_LONG:-}" ] || seeds=$((seeds * 10))
+exec "$plydiff" --mounter "$PLYFS" --dir "$dir" --seed "${SEED:-1}" --seeds "$seeds" --ops "${OPS:-1000}" "$@"
