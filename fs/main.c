@@ -45,9 +45,17 @@ static void print_version(const char *argv0)
 	fuse_lowlevel_version();
 }
 
+#define FUSE_FD "/dev/fd/"
+
 static int is_fuse_fd(const char *mountpoint)
 {
-	return !strncmp(mountpoint, "/dev/fd/", 8);
+	return !strncmp(mountpoint, FUSE_FD, strlen(FUSE_FD));
+}
+
+/* Who stays for long must not hold what it does not know: the pipe or the lock of another program. */
+static void close_strangers(const char *mountpoint)
+{
+	sys_close_others(is_fuse_fd(mountpoint) ? atoi(mountpoint + strlen(FUSE_FD)) : -1);
 }
 
 /* What libfuse would say of these is less clear, or nothing. */
@@ -232,9 +240,11 @@ static int serve(struct program *p)
 {
 	int err = find_mountpoint(p);
 
+	p->parent = -1;
+	if (!err && !p->opts.foreground)
+		close_strangers(p->mountpoint);
 	if (!err)
 		err = open_stats(p);
-	p->parent = -1;
 	if (!err && !p->opts.foreground)
 		err = go_to_background(p);
 	raise_limits();

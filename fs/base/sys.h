@@ -15,17 +15,14 @@
 #include <sys/statvfs.h>
 #include <sys/types.h>
 
-#define PLY_SYS_CALLS(X)                                                                           \
-	X(open)                                                                                    \
-	X(openat2)                                                                                 \
-	X(realpath)                                                                                \
-	X(close) X(statx) X(statvfs) X(access) X(mkdir) X(mknod) X(symlink) X(link) X(unlink)      \
-		X(rename) X(readlink) X(chmod) X(chown) X(utimens) X(truncate) X(pread) X(pwrite)  \
-			X(fallocate) X(lseek) X(copy_range) X(clone) X(sync_range) X(fsync)        \
-				X(fdatasync) X(syncfs) X(getdents) X(getxattr) X(setxattr)         \
-					X(listxattr) X(removexattr) X(name_to_handle)              \
-						X(open_by_handle) X(open_tree) X(mount_setattr)    \
-							X(flock) X(fsuuid)
+/* clang-format off */
+#define PLY_SYS_CALLS(X) \
+	X(open) X(openat2) X(realpath) X(close) X(statx) X(statvfs) X(access) X(mkdir) X(mknod) \
+	X(symlink) X(link) X(unlink) X(rename) X(readlink) X(chmod) X(chown) X(utimens) X(truncate) \
+	X(pread) X(pwrite) X(fallocate) X(lseek) X(copy_range) X(clone) X(sync_range) X(fsync) \
+	X(fdatasync) X(syncfs) X(getdents) X(getxattr) X(setxattr) X(listxattr) X(removexattr) \
+	X(name_to_handle) X(open_by_handle) X(open_tree) X(mount_setattr) X(flock) X(fsuuid)
+/* clang-format on */
 
 enum ply_sys {
 #define X(name) PLY_SYS_##name,

@@ -32,6 +32,17 @@ int sys_dup2(int fd, int as)
 	return (int)result(dup2(fd, as));
 }
 
+void sys_close_others(int keep)
+{
+	unsigned first = 3;
+
+	if (keep >= 3) {
+		close_range(first, (unsigned)keep - 1, 0);
+		first = (unsigned)keep + 1;
+	}
+	close_range(first, ~0u, 0);
+}
+
 int sys_chdir(const char *path)
 {
 	return (int)result(chdir(path));

@@ -13,6 +13,8 @@ ssize_t sys_read(int fd, void *buf, size_t size);
 ssize_t sys_write(int fd, const void *buf, size_t size);
 ssize_t sys_writev(int fd, const struct iovec *iov, int count);
 int sys_dup2(int fd, int as);
+/* Closes all descriptors but the standard ones and keep (-1: none). */
+void sys_close_others(int keep);
 int sys_chdir(const char *path);
 int sys_umount(const char *path, int flags);
 /* The type of what path is (S_IFMT bits), symlinks followed. */

@@ -111,7 +111,7 @@ static bool same_notes(struct comparing *c)
 
 static const char *const look_names[] = { "p", "p-parent", "q", "q-parent" };
 
-static bool differ_number(struct comparing *c, int which, const char *field, bool octal,
+static bool differ_number(struct comparing *c, int which, const char *field,
 			  unsigned long long want, unsigned long long got)
 {
 	char label[64], a[32], b[32];
@@ -119,8 +119,8 @@ static bool differ_number(struct comparing *c, int which, const char *field, boo
 	if (want == got)
 		return true;
 	snprintf(label, sizeof(label), "%s.%s", look_names[which], field);
-	snprintf(a, sizeof(a), octal ? "0%llo" : "%llu", want);
-	snprintf(b, sizeof(b), octal ? "0%llo" : "%llu", got);
+	snprintf(a, sizeof(a), strcmp(field, "mode") == 0 ? "0%llo" : "%llu", want);
+	snprintf(b, sizeof(b), strcmp(field, "mode") == 0 ? "0%llo" : "%llu", got);
 	return differ(c, label, a, b);
 }
 
@@ -151,7 +151,7 @@ static bool differ_time(struct comparing *c, int which, const char *field,
 	return differ(c, label, a, b);
 }
 
-static bool differ_moved(struct comparing *c, int which, const char *field, bool want, bool got)
+static bool differ_moved(struct comparing *c, int which, const char *field, int want, int got)
 {
 	char label[64];
 
@@ -207,16 +207,15 @@ static bool same_look(struct comparing *c, int i)
 	char label[64];
 
 	if (want->err || got->err)
-		return differ_number(c, i, "error", false, (unsigned)want->err, (unsigned)got->err);
-	if (!differ_number(c, i, "mode", true, a->stx_mode, b->stx_mode) ||
-	    !differ_number(c, i, "uid", false, a->stx_uid, b->stx_uid) ||
-	    !differ_number(c, i, "gid", false, a->stx_gid, b->stx_gid) ||
-	    !differ_number(c, i, "major", false, a->stx_rdev_major, b->stx_rdev_major) ||
-	    !differ_number(c, i, "minor", false, a->stx_rdev_minor, b->stx_rdev_minor))
+		return differ_number(c, i, "error", (unsigned)want->err, (unsigned)got->err);
+	if (!differ_number(c, i, "mode", a->stx_mode, b->stx_mode) ||
+	    !differ_number(c, i, "uid", a->stx_uid, b->stx_uid) ||
+	    !differ_number(c, i, "gid", a->stx_gid, b->stx_gid) ||
+	    !differ_number(c, i, "major", a->stx_rdev_major, b->stx_rdev_major) ||
+	    !differ_number(c, i, "minor", a->stx_rdev_minor, b->stx_rdev_minor))
 		return false;
-	if (!S_ISDIR(a->stx_mode) &&
-	    (!differ_number(c, i, "size", false, a->stx_size, b->stx_size) ||
-	     !differ_number(c, i, "nlink", false, a->stx_nlink, b->stx_nlink)))
+	if (!S_ISDIR(a->stx_mode) && (!differ_number(c, i, "size", a->stx_size, b->stx_size) ||
+				      !differ_number(c, i, "nlink", a->stx_nlink, b->stx_nlink)))
 		return false;
 	snprintf(label, sizeof(label), "%s.xattrs", look_names[i]);
 	if (strcmp(pd_str(&want->xattrs), pd_str(&got->xattrs)) != 0 &&

@@ -46,6 +46,7 @@ int pd_list(int dirfd, struct pd_names *names)
 	if (!dir)
 		return -errno;
 	errno = 0;
+	/* cppcheck-suppress readdirCalled */
 	while ((e = readdir(dir))) {
 		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
 			continue;

@@ -29,12 +29,12 @@ static char *guarded;
 
 /* ---- mounts below a directory ---- */
 
-static void abort_connection(unsigned minor)
+static void abort_connection(const char *minor)
 {
 	char path[64];
 	int fd;
 
-	snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%u/abort", minor);
+	snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%s/abort", minor);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0) {
 		mount("fusectl", "/sys/fs/fuse/connections", "fusectl", 0, NULL);
@@ -43,7 +43,7 @@ static void abort_connection(unsigned minor)
 	if (fd < 0)
 		return;
 	if (write(fd, "1", 1) != 1)
-		fprintf(stderr, "plydiff: cannot abort FUSE connection %u\n", minor);
+		fprintf(stderr, "plydiff: cannot abort FUSE connection %s\n", minor);
 	close(fd);
 }
 
@@ -54,31 +54,48 @@ static bool is_below(const char *path, const char *dir)
 	return strncmp(path, dir, n) == 0 && (path[n] == '/' || path[n] == '\0');
 }
 
-void pd_clean_mounts(const char *dir, bool unmount)
+/* The mount points below dir, in the order in which they were made; aborts those of FUSE. */
+static struct pd_names abort_below(const char *dir)
 {
 	FILE *f = fopen("/proc/self/mountinfo", "re");
-	char *line = NULL, *points[64];
-	size_t cap = 0, count = 0;
+	struct pd_names points = { 0 };
+	size_t cap = 0;
+	char *line = NULL;
 
-	while (f && getline(&line, &cap, f) > 0 && count < PD_COUNT(points)) {
-		char point[4096], *type = strstr(line, " - ");
-		unsigned minor;
+	while (f && getline(&line, &cap, f) > 0) {
+		char point[4096], minor[16], *type = strstr(line, " - ");
 
-		if (!type || sscanf(line, "%*d %*d %*u:%u %*s %4095s", &minor, point) != 2 ||
+		if (!type || sscanf(line, "%*s %*s %*[0-9]:%15s %*s %4095s", minor, point) != 2 ||
 		    !is_below(point, dir))
 			continue;
 		if (strncmp(type + 3, "fuse", 4) == 0)
 			abort_connection(minor);
-		points[count++] = pd_copy_string(point);
+		points.name = pd_grow(points.name, (points.count + 1) * sizeof(char *));
+		points.name[points.count++] = pd_copy_string(point);
 	}
 	if (f)
 		fclose(f);
 	free(line);
-	while (count--) {
-		if (unmount && umount2(points[count], MNT_DETACH) != 0)
-			fprintf(stderr, "plydiff: umount %s: %s\n", points[count], strerror(errno));
-		free(points[count]);
+	return points;
+}
+
+void pd_abort_mounts(const char *dir)
+{
+	struct pd_names points = abort_below(dir);
+
+	pd_names_free(&points);
+}
+
+void pd_clean_mounts(const char *dir)
+{
+	struct pd_names points = abort_below(dir);
+
+	for (size_t i = points.count; i-- > 0;) {
+		if (umount2(points.name[i], MNT_DETACH) != 0)
+			fprintf(stderr, "plydiff: umount %s: %s\n", points.name[i],
+				strerror(errno));
 	}
+	pd_names_free(&points);
 }
 
 static void remove_dir(const char *dir)
@@ -106,7 +123,7 @@ static void watch(int from_parent, int limit, pid_t parent)
 		last = beats;
 		if (silent && silent % (unsigned)limit == 0) {
 			atomic_fetch_add(&shared->fired, 1);
-			pd_clean_mounts(guarded, false);
+			pd_abort_mounts(guarded);
 		}
 		if (silent >= 3 * (unsigned)limit) {
 			fprintf(stderr, "plydiff: hangs for good, ended by its guard\n");
@@ -121,6 +138,7 @@ void pd_guard_start(const char *dir, int limit)
 	pid_t parent = getpid();
 
 	guarded = pd_copy_string(dir);
+	/* cppcheck-suppress invalidFunctionArg */
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		      0);
 	if (shared == MAP_FAILED || pipe2(ends, O_CLOEXEC) != 0)
@@ -139,15 +157,15 @@ void pd_guard_start(const char *dir, int limit)
 	if (chdir("/") != 0)
 		_exit(2);
 	watch(ends[0], limit, parent);
-	pd_clean_mounts(dir, true);
+	pd_clean_mounts(dir);
 	if (!atomic_load(&shared->keep))
 		remove_dir(dir);
 	_exit(0);
 }
 
-void pd_guard_keep(bool keep)
+void pd_guard_keep(void)
 {
-	atomic_store(&shared->keep, keep);
+	atomic_store(&shared->keep, true);
 }
 
 void pd_guard_beat(void)

@@ -6,7 +6,7 @@
 
 #include "plydiff.h"
 
-void pd_look(struct pd_look *look, const char *path, bool xattrs)
+void pd_look(struct pd_look *look, const char *path, unsigned flags)
 {
 	pd_clear(&look->xattrs);
 	look->err = 0;
@@ -15,7 +15,7 @@ void pd_look(struct pd_look *look, const char *path, bool xattrs)
 		memset(&look->st, 0, sizeof(look->st));
 		return;
 	}
-	if (xattrs) {
+	if (flags & PD_LOOK_XATTRS) {
 		char *line = pd_xattr_line(path);
 
 		pd_add(&look->xattrs, "%s", line);

@@ -150,10 +150,10 @@ static void set_behaviour(struct command *c, int option, const char *arg)
 		pd_opt.verbose = true;
 		break;
 	case O_SHRINK:
-		c->shrink_seconds = atof(arg);
+		c->shrink_seconds = strtod(arg, NULL);
 		break;
 	case O_HANG:
-		c->hang_seconds = atoi(arg);
+		c->hang_seconds = (int)strtol(arg, NULL, 10);
 		break;
 	case O_TOLERATE:
 		if (pd_opt.tolerated < PD_COUNT(pd_opt.tolerate))
@@ -190,7 +190,7 @@ static void set_option(struct command *c, int option, const char *arg)
 		pd_opt.check_every = (unsigned)strtoul(arg, NULL, 0);
 		break;
 	case O_LOWERS:
-		c->gen.lowers = atoi(arg);
+		c->gen.lowers = (int)strtol(arg, NULL, 10);
 		break;
 	case O_DIR:
 		pd_opt.base = arg;
@@ -346,31 +346,37 @@ static bool run_random(struct command *c, uint64_t seed)
 	return ok;
 }
 
+/* The line that says which layers the steps were made for. */
+static bool read_layers(struct command *c, const char *line)
+{
+	char seed[24], lowers[8], hard[8], marks[16];
+
+	if (sscanf(line, "layers seed=%23s lowers=%7s hardlinks=%7s marks=%15s", seed, lowers, hard,
+		   marks) != 4)
+		return false;
+	c->gen.seed = strtoull(seed, NULL, 10);
+	c->gen.lowers = (int)strtol(lowers, NULL, 10);
+	c->gen.hard_links = strtol(hard, NULL, 10) != 0;
+	set_marks(&c->gen, marks);
+	return true;
+}
+
 static void read_script(struct command *c, struct pd_steps *steps)
 {
 	FILE *f = fopen(c->replay, "re");
-	unsigned long long seed;
-	char *line = NULL, marks[16];
+	char *line = NULL;
 	size_t cap = 0;
-	int hard;
 
 	if (!f)
 		pd_die("%s: %s", c->replay, strerror(errno));
 	while (getline(&line, &cap, f) > 0) {
 		struct pd_step step;
 
-		if (line[0] == '#' || line[strspn(line, " \n")] == '\0')
+		if (line[0] == '#' || line[strspn(line, " \n")] == '\0' || read_layers(c, line))
 			continue;
-		if (sscanf(line, "layers seed=%llu lowers=%d hardlinks=%d marks=%15s", &seed,
-			   &c->gen.lowers, &hard, marks) == 4) {
-			c->gen.seed = seed;
-			c->gen.hard_links = hard;
-			set_marks(&c->gen, marks);
-		} else if (pd_step_parse(&step, line) == 0) {
-			pd_steps_add(steps, step);
-		} else {
+		if (pd_step_parse(&step, line) != 0)
 			pd_die("%s: no step: %s", c->replay, line);
-		}
+		pd_steps_add(steps, step);
 	}
 	free(line);
 	fclose(f);
@@ -396,7 +402,8 @@ static void prepare(struct command *c)
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0)
 		pd_die("subreaper: %s", strerror(errno));
 	pd_guard_start(c->dir, c->hang_seconds);
-	pd_guard_keep(pd_opt.keep);
+	if (pd_opt.keep)
+		pd_guard_keep();
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 	signal(SIGPIPE, SIG_IGN);

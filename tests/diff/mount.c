@@ -49,13 +49,16 @@ static void say_status(struct pd_text *out, int status)
 		pd_add(out, "ended with status %d", WEXITSTATUS(status));
 }
 
-/* The child that is not the guard: there is one server at a time. */
+/* A child that is not the guard, 0 if there is none: there is one server at a time. */
 static pid_t find_server(void)
 {
 	FILE *f = fopen("/proc/thread-self/children", "re");
-	pid_t pid, found = 0;
+	pid_t found = 0;
+	char word[16];
 
-	while (f && fscanf(f, "%d", &pid) == 1) {
+	while (f && fscanf(f, "%15s", word) == 1) {
+		pid_t pid = (pid_t)strtol(word, NULL, 10);
+
 		if (pid != pd_guard_pid())
 			found = pid;
 	}
@@ -298,14 +301,17 @@ void pd_sys_abort(struct pd_sys *sys)
 	}
 	/* Before the descriptors: closing one may wait for a server that no longer answers. */
 	if (sys->kind == PD_PROGRAM)
-		pd_clean_mounts(sys->root, false);
+		pd_abort_mounts(sys->root);
 	close_all(sys);
-	pd_clean_mounts(sys->root, true);
+	pd_clean_mounts(sys->root);
 	if (sys->kind == PD_OVERLAY)
 		remove_volatile_mark(sys);
-	if (sys->server && wait_child(sys->server, &status, 5) != 0) {
-		kill(sys->server, SIGKILL);
-		waitpid(sys->server, &status, 0);
+	/* Whatever else the program left running goes too. */
+	for (pid_t pid = sys->server; pid || (pid = find_server()); pid = 0) {
+		if (wait_child(pid, &status, 5) != 0) {
+			kill(pid, SIGKILL);
+			waitpid(pid, &status, 0);
+		}
 	}
 	sys->server = 0;
 }

@@ -109,7 +109,7 @@ void pd_note_data(struct pd_outcome *o, const char *label, const void *bytes, ss
 	pd_add(&o->notes, "\n");
 }
 
-void pd_note_holds(struct pd_outcome *o, const char *label, bool holds)
+void pd_note_holds(struct pd_outcome *o, const char *label, int holds)
 {
 	pd_note(o, label, "%s", holds ? "yes" : "no");
 }
@@ -159,7 +159,9 @@ void pd_become(int as)
 	} who[] = { { 0, 0, 0 }, { 1000, 1000, 1000 }, { 1000, 1000, 2000 }, { 2000, 2000, 2000 } };
 	bool ok = setresuid(0, 0, 0) == 0;
 
-	if (ok && as > 0 && (size_t)as < PD_COUNT(who)) {
+	if (as < 0 || (size_t)as >= PD_COUNT(who))
+		as = 0;
+	if (ok && as) {
 		ok = setgroups(1, &who[as].group) == 0 &&
 		     setresgid(who[as].gid, who[as].gid, 0) == 0 &&
 		     setresuid(who[as].uid, who[as].uid, 0) == 0;

@@ -226,6 +226,7 @@ static uint8_t *map_file(struct pd_outcome *o, int fd, int prot, size_t *size)
 	uint8_t *map = mmap(NULL, *size, prot, MAP_SHARED, fd, 0);
 
 	pd_tell(o, "mmap", map == MAP_FAILED ? -1 : 0);
+	/* cppcheck-suppress memleak */
 	return map == MAP_FAILED ? NULL : map;
 }
 
@@ -246,6 +247,19 @@ static void run_mmap_read(struct pd_sys *sys, const struct pd_step *s, struct pd
 	munmap(map, size);
 }
 
+static void fill_map(const struct pd_step *s, struct pd_outcome *o, int fd, uint8_t *map,
+		     size_t size)
+{
+	size_t from = (size_t)s->n[0] % size;
+	size_t len = (size_t)s->n[1] < size - from ? (size_t)s->n[1] : size - from;
+
+	pd_fill(map + from, len, s->n[2]);
+	/* By read(2) as well: one page cache. */
+	tell_read(o, "pread", fd, (long long)from, (long long)len);
+	if (s->n[3] == 1)
+		pd_tell(o, "msync", msync(map, size, MS_SYNC));
+}
+
 static void run_mmap_write(struct pd_sys *sys, const struct pd_step *s, struct pd_outcome *o)
 {
 	int fd = pd_tell_fd(o, "open", pd_open(s->p, O_RDWR, 0));
@@ -256,23 +270,15 @@ static void run_mmap_write(struct pd_sys *sys, const struct pd_step *s, struct p
 		return;
 	uint8_t *map = map_file(o, fd, PROT_READ | PROT_WRITE, &size);
 
-	if (map) {
-		size_t from = (size_t)s->n[0] % size;
-		size_t len = (size_t)s->n[1] < size - from ? (size_t)s->n[1] : size - from;
-
-		pd_fill(map + from, len, s->n[2]);
-		/* By read(2) as well: one page cache. */
-		tell_read(o, "pread", fd, (long long)from, (long long)len);
-		if (s->n[3] == 1)
-			pd_tell(o, "msync", msync(map, size, MS_SYNC));
-		if (s->n[3] == 2)
-			pd_tell(o, "close", close(fd));
-		if (s->n[3] == 2 && len)
-			map[from] ^= 1;
-		munmap(map, size);
-	}
-	if (!map || s->n[3] != 2)
-		pd_tell(o, "close", close(fd));
+	if (map)
+		fill_map(s, o, fd, map, size);
+	pd_tell(o, "close", close(fd));
+	if (!map)
+		return;
+	/* Stored when no descriptor is left. */
+	if (s->n[3] == 2 && s->n[1])
+		map[(size_t)s->n[0] % size] ^= 1;
+	munmap(map, size);
 }
 
 /* ---- past the page cache ---- */

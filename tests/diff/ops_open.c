@@ -195,10 +195,7 @@ static int run_program(const char *path, int *status)
 	pid_t pid = vfork();
 
 	if (pid == 0) {
-		char *const args[] = { (char *)(uintptr_t)path, NULL };
-		char *const env[] = { NULL };
-
-		execve(path, args, env);
+		execle(path, path, (char *)NULL, (char *[]){ NULL });
 		_exit(errno == ENOEXEC ? 126 : 127);
 	}
 	return pid < 0 || waitpid(pid, status, 0) != pid ? -1 : 0;

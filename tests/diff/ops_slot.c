@@ -146,7 +146,8 @@ static void run_mmap(struct pd_sys *sys, const struct pd_step *s, struct pd_outc
 	size_t size = (size_t)st.st_size, at = (size_t)s->n[1];
 	uint8_t *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
-	if (pd_tell(o, "mmap", map == MAP_FAILED ? -1 : 0) != 0)
+	pd_tell(o, "mmap", map == MAP_FAILED ? -1 : 0);
+	if (map == MAP_FAILED)
 		return;
 	memset(map + at, (int)s->n[3], size - at < 500 ? size - at : 500);
 	pd_note_data(o, "data", map, (ssize_t)size);

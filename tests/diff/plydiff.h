@@ -249,14 +249,16 @@ int pd_reader_mount(const struct pd_stack *stack, const char *upper, const char 
  * unmounts and removes all of dir.
  */
 void pd_guard_start(const char *dir, int limit);
-void pd_guard_keep(bool keep); /* leave the directory */
+void pd_guard_keep(void); /* the directory is to be left */
 void pd_guard_beat(void);
 bool pd_guard_fired(void); /* a hang was ended since the last call */
 pid_t pd_guard_pid(void);
 void pd_guard_stop(
 	void); /* after the last mount is gone; removes the directory unless it is kept */
-/* Aborts the FUSE connections mounted below dir and, if told, unmounts everything there. */
-void pd_clean_mounts(const char *dir, bool unmount);
+/* Aborts the FUSE connections mounted below dir; nothing below it hangs any more. */
+void pd_abort_mounts(const char *dir);
+/* The same, and unmounts everything there. */
+void pd_clean_mounts(const char *dir);
 
 /* ---- look: one object, before and after a step ---- */
 
@@ -266,8 +268,10 @@ struct pd_look {
 	struct pd_text xattrs;
 };
 
+enum pd_look_flags { PD_LOOK_XATTRS = 1 };
+
 /* The path is relative to the working directory. The look must be zeroed before its first use. */
-void pd_look(struct pd_look *look, const char *path, bool xattrs);
+void pd_look(struct pd_look *look, const char *path, unsigned flags);
 void pd_look_free(struct pd_look *look);
 /* All xattrs of an object (links are not followed), sorted, on one line that the caller frees. */
 char *pd_xattr_line(const char *path);
@@ -346,7 +350,7 @@ void pd_note_data(struct pd_outcome *o, const char *label, const void *bytes, ss
 /* fstat: type, mode, owner, size, links, rdev, and mtime unless it is the clock's. */
 void pd_note_stat(struct pd_outcome *o, const char *label, int fd);
 /* Something that must hold within one system, whatever the numbers are: told as yes or no. */
-void pd_note_holds(struct pd_outcome *o, const char *label, bool holds);
+void pd_note_holds(struct pd_outcome *o, const char *label, int holds);
 
 enum pd_op_flags {
 	PD_OP_META = 1,		/* belongs to the run itself: check, remount, ... */

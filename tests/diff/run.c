@@ -59,7 +59,8 @@ static void copy_into(const struct run *r, const char *from, const char *dir, co
 	free(source);
 }
 
-static void add_union(struct run *r, enum pd_kind kind, const char *options, bool tested)
+/* The first one that is added is the one under test. */
+static void add_union(struct run *r, enum pd_kind kind, const char *options)
 {
 	const char *slash = strrchr(pd_opt.mounter, '/');
 	const char *program = slash ? slash + 1 : pd_opt.mounter;
@@ -70,7 +71,7 @@ static void add_union(struct run *r, enum pd_kind kind, const char *options, boo
 	copy_into(r, "first", dir, "upper");
 	r->sys[r->count] = (struct pd_sys){
 		.kind = kind,
-		.tested = tested,
+		.tested = r->count == 0,
 		.name = name,
 		.program = pd_opt.mounter,
 		.options = options,
@@ -119,11 +120,11 @@ static void make_systems(struct run *r)
 		must(err, "remove", r->dir);
 	must(mkdir(r->dir, 0755), "mkdir", r->dir);
 	if (is_kernel) {
-		add_union(r, PD_OVERLAY, pd_opt.overlay_options, true);
+		add_union(r, PD_OVERLAY, pd_opt.overlay_options);
 	} else {
-		add_union(r, PD_PROGRAM, pd_opt.mount_options, true);
+		add_union(r, PD_PROGRAM, pd_opt.mount_options);
 		if (pd_opt.judge && kernel_can_judge(r->stack))
-			add_union(r, PD_OVERLAY, pd_opt.overlay_options, false);
+			add_union(r, PD_OVERLAY, pd_opt.overlay_options);
 	}
 	add_plain(r);
 	for (int i = 0; i < r->count; i++) {
@@ -252,7 +253,7 @@ static void check_reader(struct run *r, const struct pd_tree *plain)
 	pd_free(&lines);
 	pd_tree_free(&got);
 	close(fd);
-	pd_clean_mounts(where, true);
+	pd_clean_mounts(where);
 	free(where);
 }
 
@@ -292,18 +293,23 @@ static void mount_unions(struct run *r)
 	}
 }
 
-/* calm: the tree is read before, so that nothing is dirty or unknown, and must be the very same after. */
-static void remount(struct run *r, bool calm, bool swap)
+enum remount_flags {
+	CALM = 1, /* the tree is read before, so that nothing is dirty, and must be the very same after */
+	SWAP = 2, /* the tested system and the judge change uppers */
+};
+
+static void remount(struct run *r, unsigned flags)
 {
+	bool calm = flags & CALM, swap = flags & SWAP && judge_of(r);
 	struct pd_tree before = { 0 }, after;
 	struct pd_text lines = { 0 };
 
-	if (swap && judge_of(r))
+	if (swap)
 		check_trees(r, "before uppers are swapped");
 	if (calm)
 		pd_tree_collect(&before, r->sys[0].rootfd, 0);
 	unmount_unions(r);
-	if (swap && judge_of(r) && !r->failure->failed)
+	if (swap && !r->failure->failed)
 		swap_uppers(&r->sys[0], judge_of(r));
 	mount_unions(r);
 	if (!r->failure->failed && calm && !swap) {
@@ -338,7 +344,7 @@ static void do_meta(struct run *r, const struct pd_step *step)
 	else if (strcmp(step->op->name, "pause") == 0)
 		usleep(PAUSE);
 	else
-		remount(r, step->n[0], step->n[1] && pd_opt.swap);
+		remount(r, (step->n[0] ? CALM : 0) | (step->n[1] && pd_opt.swap ? SWAP : 0));
 }
 
 /* ---- steps on all systems ---- */
@@ -446,7 +452,7 @@ static void finish(struct run *r)
 	struct pd_tree plain;
 
 	if (!r->failure->failed)
-		remount(r, false, false);
+		remount(r, 0);
 	if (r->failure->failed)
 		return;
 	pd_tree_collect(&plain, plain_of(r)->rootfd, 0);

@@ -82,15 +82,15 @@ static void simplify_steps(struct shrinking *s)
 		for (int what = 0; what < 3; what++) {
 			struct pd_steps candidate = without(s->best, 0, 0);
 			struct pd_step *step = &candidate.step[i];
-			struct pd_step old = *step;
+			int *field = what == 0 ? &step->as : what == 1 ? &step->mask : &step->look;
+			int simple = what == 0 ? 0 : what == 1 ? 022 : 2;
 
-			step->as = what == 0 ? 0 : old.as;
-			step->mask = what == 1 ? 022 : old.mask;
-			step->look = what == 2 ? 2 : old.look;
-			if (memcmp(&old, step, sizeof(old)) == 0)
+			if (*field == simple) {
 				pd_steps_free(&candidate);
-			else
-				try_steps(s, &candidate);
+				continue;
+			}
+			*field = simple;
+			try_steps(s, &candidate);
 		}
 	}
 }

@@ -29,7 +29,7 @@ static void look_names(const char *dir, struct pd_text *out)
 	close(fd);
 }
 
-static void look_at(const struct pd_step *s, struct pd_look looks[4], bool xattrs)
+static void look_at(const struct pd_step *s, struct pd_look looks[4], unsigned flags)
 {
 	const char *paths[2] = { s->p, s->q };
 
@@ -40,8 +40,8 @@ static void look_at(const struct pd_step *s, struct pd_look looks[4], bool xattr
 		}
 		char *parent = pd_parent(paths[i]);
 
-		pd_look(&looks[2 * i], paths[i], xattrs);
-		pd_look(&looks[2 * i + 1], parent, xattrs);
+		pd_look(&looks[2 * i], paths[i], flags);
+		pd_look(&looks[2 * i + 1], parent, flags);
 		free(parent);
 	}
 }
@@ -92,7 +92,7 @@ static void watched(struct pd_sys *sys, const struct pd_step *step, struct pd_ou
 {
 	defuse(sys, step);
 	if (step->look >= 2)
-		look_at(step, o->before, false);
+		look_at(step, o->before, 0);
 	clock_gettime(CLOCK_REALTIME, &o->started);
 	umask((mode_t)step->mask);
 	pd_become(step->as);
@@ -101,7 +101,7 @@ static void watched(struct pd_sys *sys, const struct pd_step *step, struct pd_ou
 	umask(022);
 	if (step->look < 1 || !enter(sys, o))
 		return;
-	look_at(step, o->after, true);
+	look_at(step, o->after, PD_LOOK_XATTRS);
 	list_parents(step, o->listing);
 }
 

@@ -97,7 +97,7 @@ static void add_value(struct pd_text *t, const char *path, const char *name)
 char *pd_xattr_line(const char *path)
 {
 	static char list[65536];
-	const char *names[256];
+	const char *names[256] = { NULL };
 	ssize_t n = llistxattr(path, list, sizeof(list));
 	struct pd_text t = { 0 };
 	size_t count = 0;
@@ -193,6 +193,7 @@ static void read_dirents(struct collecting *c, int fd, const char *prefix, struc
 		return;
 	}
 	errno = 0;
+	/* cppcheck-suppress readdirCalled */
 	while ((e = readdir(dir))) {
 		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
 			continue;

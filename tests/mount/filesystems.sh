@@ -156,11 +156,11 @@ shared_blocks() {
 
 for fs in ext4 xfs btrfs tmpfs squashfs erofs overlayfs; do
 	lower() { lower_on $fs; }
-	holds "a layer on $fs" lower 120
+	holds "a layer on $fs" lower
 done
 for fs in ext4 xfs btrfs tmpfs; do
 	upper() { upper_on $fs; }
-	holds "an upper on $fs" upper 120
+	holds "an upper on $fs" upper
 done
 holds "an upper on overlayfs" upper_on_overlayfs
 holds "a layer on another plyfs" lower_on_plyfs

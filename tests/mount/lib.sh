@@ -15,7 +15,7 @@ part=0 running='' seen=''
 # holds NAME FUNCTION [SECONDS]: a test of its own. The function finds an empty D with L U W M in it (lower, upper,
 # work, mountpoint), and ends by itself, by `fail`, or by `skip`. A mount that it leaves on M is unmounted.
 holds() {
-	local name=$1 limit=${3:-60} clock rc=0 was=$failures
+	local name=$1 limit=${3:-120} clock rc=0 was=$failures
 	part=$((part + 1))
 	D=$T/$part
 	in_part "$2" >"$T/said" 2>&1 </dev/null &

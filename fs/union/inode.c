@@ -1,0 +1,91 @@
+/*
+ * Inodes of the layers: the table by which all names of a hard link find one node, and the numbers that the
+ * union shows. Under union->tree, memory only.
+ */
+#include <stdlib.h>
+#include <xxhash.h>
+
+#include "union/node.h"
+
+static dev_t stx_dev(const struct statx *stx)
+{
+	return (dev_t)stx->stx_dev_major << 32 | stx->stx_dev_minor;
+}
+
+static uint64_t inode_key(unsigned layer, const struct statx *stx)
+{
+	uint64_t key[3] = { layer, stx_dev(stx), stx->stx_ino };
+
+	return XXH3_64bits(key, sizeof(key));
+}
+
+struct ply_node *ply_inode_find(struct ply_union *u, unsigned layer, const struct statx *stx)
+{
+	struct ply_node *node = NULL;
+	struct ply_link *link;
+
+	pthread_mutex_lock(&u->tree);
+	link = ply_table_find(&u->inodes, inode_key(layer, stx));
+	for (; link; link = ply_table_next(link)) {
+		struct ply_inode *inode = ply_container(link, struct ply_inode, link);
+
+		if (inode->layer == layer && inode->ino == stx->stx_ino &&
+		    inode->dev == stx_dev(stx)) {
+			node = inode->node;
+			node->refs++;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&u->tree);
+	return node;
+}
+
+void ply_inode_add(struct ply_union *u, struct ply_node *node, unsigned layer,
+		   const struct statx *stx)
+{
+	struct ply_inode *inode = calloc(1, sizeof(*inode));
+
+	if (!inode)
+		return;
+	inode->node = node;
+	inode->layer = (uint16_t)layer;
+	inode->ino = stx->stx_ino;
+	inode->dev = stx_dev(stx);
+	pthread_mutex_lock(&u->tree);
+	if (node->hashed)
+		ply_table_remove(&u->inodes, &node->inode->link);
+	free(node->inode);
+	node->inode = inode;
+	node->hashed = 1;
+	ply_table_add(&u->inodes, &inode->link, inode_key(layer, stx));
+	pthread_mutex_unlock(&u->tree);
+}
+
+static unsigned fs_number(struct ply_union *u, dev_t dev)
+{
+	unsigned i;
+
+	pthread_mutex_lock(&u->tree);
+	for (i = 0; i < u->nfs && u->fs_dev[i] != dev; i++)
+		;
+	if (i == u->nfs && i < sizeof(u->fs_dev) / sizeof(u->fs_dev[0]))
+		u->fs_dev[u->nfs++] = dev;
+	pthread_mutex_unlock(&u->tree);
+	return i;
+}
+
+/*
+ * The first file system's numbers are shown as they are. Those of others carry its number in the top byte;
+ * one that does not fit, or is one file system too many, is hashed into the upper half of all numbers.
+ */
+uint64_t ply_ino_map(struct ply_union *u, const struct statx *stx)
+{
+	uint64_t key[2] = { stx_dev(stx), stx->stx_ino };
+	unsigned fs = fs_number(u, stx_dev(stx));
+
+	if (fs == 0 && !(stx->stx_ino >> 63))
+		return stx->stx_ino;
+	if (fs < 128 && !(stx->stx_ino >> 56))
+		return (uint64_t)fs << 56 | stx->stx_ino;
+	return XXH3_64bits(key, sizeof(key)) | 1ull << 63;
+}
