@@ -1,6 +1,6 @@
 /*
- * The program: reads its command line, opens the union, mounts it, and goes to the background when the
- * mount answers. Until then what goes wrong is said on stderr, and the exit status is 1.
+ * The program: reads its command line, opens the union, mounts it, and goes to the background when
+ * the mount answers. Until then what goes wrong is said on stderr, and the exit status is 1.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -52,10 +52,16 @@ static int is_fuse_fd(const char *mountpoint)
 	return !strncmp(mountpoint, FUSE_FD, strlen(FUSE_FD));
 }
 
-/* Who stays for long must not hold what it does not know: the pipe or the lock of another program. */
+/*
+ * Who stays for long must not hold what it does not know: the pipe or the lock of another program.
+ */
 static void close_strangers(const char *mountpoint)
 {
-	sys_close_others(is_fuse_fd(mountpoint) ? atoi(mountpoint + strlen(FUSE_FD)) : -1);
+	long keep = -1;
+
+	if (is_fuse_fd(mountpoint))
+		keep = strtol(mountpoint + strlen(FUSE_FD), NULL, 10);
+	sys_close_others((int)keep);
 }
 
 /* What libfuse would say of these is less clear, or nothing. */
@@ -139,6 +145,8 @@ static unsigned wire_flags(const struct ply_options *o)
 		flags |= PLY_WIRE_ALLOW_ROOT;
 	if (o->foreground)
 		flags |= PLY_WIRE_FOREGROUND;
+	if (o->timeout < PLY_TIMEOUT_MAX)
+		flags |= PLY_WIRE_RECHECK;
 	return flags;
 }
 
@@ -178,7 +186,9 @@ static int open_stats(struct program *p)
 
 /* ---- the background ---- */
 
-/* The parent's part: its exit status is the outcome. It ends when the child says so, or has died. */
+/*
+ * The parent's part: its exit status is the outcome. It ends when the child says so, or has died.
+ */
 static int wait_for_child(pid_t pid, int fd)
 {
 	char ready;

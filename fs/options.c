@@ -2,9 +2,9 @@
  * One table of options: how each is spelled, what it does, its default and its help. Parsing, the
  * defaults and --help are read from it.
  *
- * An -o argument is split at commas, a list of lower layers at colons; a backslash takes the meaning from
- * the character behind it at both, and is removed last. Double quotes at the beginning of a value (or
- * of a list's item) do the same for all up to the closing one.
+ * An -o argument is split at commas, a list of lower layers at colons; a backslash takes the
+ * meaning from the character behind it at both, and is removed last. Double quotes at the beginning
+ * of a value (or of a list's item) do the same for all up to the closing one.
  */
 #include "options.h"
 
@@ -30,7 +30,7 @@ enum kind {
 };
 
 struct option {
-	const char *name; /* a last '*' stands for any rest */
+	const char *names; /* separated by blanks; a last '*' stands for any rest */
 	enum kind kind;
 	size_t field;		  /* offset in struct ply_options */
 	int number;		  /* of FLAG */
@@ -45,183 +45,75 @@ static const char *const writeback_words[] = { "0", "1", "auto", NULL };
 static const char *const whiteout_words[] = { "auto", "char", "xattr", "aufs", NULL };
 static const char *const space_words[] = { "auto", "trusted", "user", "none", NULL };
 
-/* Of two equal names the first that takes a value, or takes none, as given, is meant. */
+/* Where a name stands twice, the first that takes a value, or takes none, as given, is meant. */
+/* clang-format off */
 static const struct option options[] = {
-	{ .name = "lowerdir",
-	  .kind = LAYERS,
-	  .arg = "DIR[:DIR]...",
+	{ .names = "suid nosuid dev nodev exec noexec atime noatime sync async dirsync auto_unmount",
+	  .kind = MOUNT },
+	{ .names = "lowerdir", .kind = LAYERS, .arg = "DIR[:DIR]...",
 	  .help = "the read-only layers, the topmost first; may be repeated as lowerdir+=DIR" },
-	{ .name = "lowerdir+", .kind = LAYER },
-	{ .name = "upperdir",
-	  .kind = TEXT,
-	  .field = FIELD(upper),
-	  .arg = "DIR",
+	{ .names = "lowerdir+", .kind = LAYER },
+	{ .names = "upperdir", .kind = TEXT, .field = FIELD(upper), .arg = "DIR",
 	  .help = "the writable layer; without it the mount is read-only" },
-	{ .name = "workdir",
-	  .kind = TEXT,
-	  .field = FIELD(work),
-	  .arg = "DIR",
+	{ .names = "workdir", .kind = TEXT, .field = FIELD(work), .arg = "DIR",
 	  .help = "a directory for plyfs itself, on the file system of the upper one" },
-	{ .name = "timeout",
-	  .kind = SECONDS,
-	  .field = FIELD(timeout),
-	  .preset = "1e9",
+	{ .names = "timeout", .kind = SECONDS, .field = FIELD(timeout), .preset = "1e9",
 	  .arg = "SECONDS",
 	  .help = "how long the kernel may keep names and attributes" },
-	{ .name = "fsync",
-	  .kind = SWITCH,
-	  .field = FIELD(sync),
-	  .preset = "1",
+	{ .names = "fsync sync", .kind = SWITCH, .field = FIELD(sync), .preset = "1",
 	  .arg = "0|1",
 	  .help = "0: fsync does nothing" },
-	{ .name = "sync", .kind = MOUNT },
-	{ .name = "sync", .kind = SWITCH, .field = FIELD(sync) },
-	{ .name = "volatile",
-	  .kind = FLAG,
-	  .field = FIELD(sync),
-	  .number = 0,
+	{ .names = "volatile", .kind = FLAG, .field = FIELD(sync), .number = 0,
 	  .help = "the same as fsync=0" },
-	{ .name = "writeback",
-	  .kind = CHOICE,
-	  .field = FIELD(writeback),
-	  .words = writeback_words,
-	  .preset = "auto",
-	  .arg = "0|1|auto",
+	{ .names = "writeback", .kind = CHOICE, .field = FIELD(writeback),
+	  .words = writeback_words, .preset = "auto", .arg = "0|1|auto",
 	  .help = "the kernel collects writes; auto: where the mount is writable" },
-	{ .name = "noxattrs",
-	  .kind = SWITCH,
-	  .field = FIELD(noxattrs),
-	  .preset = "0",
+	{ .names = "noxattrs", .kind = SWITCH, .field = FIELD(noxattrs), .preset = "0",
 	  .arg = "0|1",
 	  .help = "1: no extended attributes" },
-	{ .name = "noacl",
-	  .kind = FLAG,
-	  .field = FIELD(noacl),
-	  .number = 1,
+	{ .names = "noacl", .kind = FLAG, .field = FIELD(noacl), .number = 1,
 	  .help = "no access control lists" },
-	{ .name = "whiteout",
-	  .kind = CHOICE,
-	  .field = FIELD(whiteout),
-	  .words = whiteout_words,
-	  .preset = "auto",
-	  .arg = "char|xattr|aufs",
+	{ .names = "whiteout", .kind = CHOICE, .field = FIELD(whiteout), .words = whiteout_words,
+	  .preset = "auto", .arg = "char|xattr|aufs",
 	  .help = "how removed names are marked: 0:0 devices, xattrs, or .wh. files" },
-	{ .name = "xattrs",
-	  .kind = CHOICE,
-	  .field = FIELD(space),
-	  .words = space_words,
-	  .preset = "auto",
-	  .arg = "trusted|user|none",
+	{ .names = "xattrs", .kind = CHOICE, .field = FIELD(space), .words = space_words,
+	  .preset = "auto", .arg = "trusted|user|none",
 	  .help = "the name space of the marks on the upper layer" },
-	{ .name = "userxattr",
-	  .kind = FLAG,
-	  .field = FIELD(space),
-	  .number = PLY_SPACE_USER,
+	{ .names = "userxattr", .kind = FLAG, .field = FIELD(space), .number = PLY_SPACE_USER,
 	  .help = "the same as xattrs=user" },
-	{ .name = "ro",
-	  .kind = FLAG,
-	  .field = FIELD(readonly),
-	  .number = 1,
+	{ .names = "ro", .kind = FLAG, .field = FIELD(readonly), .number = 1,
 	  .help = "mount read-only" },
-	{ .name = "rw", .kind = FLAG, .field = FIELD(readonly), .number = 0 },
-	{ .name = "allow_other",
-	  .kind = FLAG,
-	  .field = FIELD(allow_other),
-	  .number = 1,
+	{ .names = "rw", .kind = FLAG, .field = FIELD(readonly), .number = 0 },
+	{ .names = "allow_other", .kind = FLAG, .field = FIELD(allow_other), .number = 1,
 	  .help = "other users may come in, too (for root the default)" },
-	{ .name = "allow_root",
-	  .kind = FLAG,
-	  .field = FIELD(allow_root),
-	  .number = 1,
+	{ .names = "allow_root", .kind = FLAG, .field = FIELD(allow_root), .number = 1,
 	  .help = "nobody but root and who mounted it may come in" },
-	{ .name = "fsname",
-	  .kind = TEXT,
-	  .field = FIELD(fsname),
-	  .preset = "plyfs",
+	{ .names = "fsname", .kind = TEXT, .field = FIELD(fsname), .preset = "plyfs",
 	  .arg = "NAME",
 	  .help = "the source that mount(8) and df(1) show" },
-	{ .name = "subtype",
-	  .kind = TEXT,
-	  .field = FIELD(subtype),
-	  .preset = "plyfs",
+	{ .names = "subtype", .kind = TEXT, .field = FIELD(subtype), .preset = "plyfs",
 	  .arg = "NAME",
 	  .help = "the type that they show, behind fuse." },
-	{ .name = "debug", .kind = FLAG, .field = FIELD(debug), .number = 1, .help = "as -d" },
-	{ .name = "suid", .kind = MOUNT },
-	{ .name = "nosuid", .kind = MOUNT },
-	{ .name = "dev", .kind = MOUNT },
-	{ .name = "nodev", .kind = MOUNT },
-	{ .name = "exec", .kind = MOUNT },
-	{ .name = "noexec", .kind = MOUNT },
-	{ .name = "atime", .kind = MOUNT },
-	{ .name = "noatime", .kind = MOUNT },
-	{ .name = "async", .kind = MOUNT },
-	{ .name = "dirsync", .kind = MOUNT },
-	{ .name = "auto_unmount", .kind = MOUNT },
+	{ .names = "debug", .kind = FLAG, .field = FIELD(debug), .number = 1,
+	  .help = "as -d" },
 	/* Of fuse-overlayfs and of libfuse: what they tune is tuned otherwise, or always on. */
-	{ .name = "default_permissions", .kind = QUIET },
-	{ .name = "threaded", .kind = QUIET },
-	{ .name = "fast_ino", .kind = QUIET },
-	{ .name = "fast_ino_check", .kind = QUIET },
-	{ .name = "static_nlink", .kind = QUIET },
-	{ .name = "clone_fd", .kind = QUIET },
-	{ .name = "max_idle_threads", .kind = QUIET },
-	{ .name = "max_threads", .kind = QUIET },
-	{ .name = "splice_read", .kind = QUIET },
-	{ .name = "splice_write", .kind = QUIET },
-	{ .name = "splice_move", .kind = QUIET },
-	{ .name = "kernel_cache", .kind = QUIET },
-	{ .name = "auto_cache", .kind = QUIET },
-	{ .name = "big_writes", .kind = QUIET },
-	{ .name = "nonempty", .kind = QUIET },
-	{ .name = "max_write", .kind = QUIET },
-	{ .name = "max_read", .kind = QUIET },
-	{ .name = "max_readahead", .kind = QUIET },
+	{ .names = "default_permissions threaded fast_ino fast_ino_check static_nlink"
+		   " clone_fd max_idle_threads max_threads splice_read splice_write"
+		   " splice_move kernel_cache auto_cache big_writes nonempty max_write"
+		   " max_read max_readahead", .kind = QUIET },
 	/* Of the kernel's overlayfs. */
-	{ .name = "redirect_dir", .kind = QUIET },
-	{ .name = "index", .kind = QUIET },
-	{ .name = "metacopy", .kind = QUIET },
-	{ .name = "xino", .kind = QUIET },
-	{ .name = "nfs_export", .kind = QUIET },
-	{ .name = "uuid", .kind = QUIET },
-	{ .name = "override_creds", .kind = QUIET },
-	{ .name = "nooverride_creds", .kind = QUIET },
+	{ .names = "redirect_dir index metacopy xino nfs_export uuid override_creds"
+		   " nooverride_creds", .kind = QUIET },
 	/* Of mount(8), fstab and SELinux. */
-	{ .name = "context", .kind = QUIET },
-	{ .name = "fscontext", .kind = QUIET },
-	{ .name = "defcontext", .kind = QUIET },
-	{ .name = "rootcontext", .kind = QUIET },
-	{ .name = "defaults", .kind = QUIET },
-	{ .name = "auto", .kind = QUIET },
-	{ .name = "noauto", .kind = QUIET },
-	{ .name = "user", .kind = QUIET },
-	{ .name = "nouser", .kind = QUIET },
-	{ .name = "users", .kind = QUIET },
-	{ .name = "owner", .kind = QUIET },
-	{ .name = "group", .kind = QUIET },
-	{ .name = "nofail", .kind = QUIET },
-	{ .name = "_netdev", .kind = QUIET },
-	{ .name = "comment", .kind = QUIET },
-	{ .name = "relatime", .kind = QUIET },
-	{ .name = "norelatime", .kind = QUIET },
-	{ .name = "strictatime", .kind = QUIET },
-	{ .name = "nostrictatime", .kind = QUIET },
-	{ .name = "diratime", .kind = QUIET },
-	{ .name = "nodiratime", .kind = QUIET },
-	{ .name = "lazytime", .kind = QUIET },
-	{ .name = "nolazytime", .kind = QUIET },
-	{ .name = "X-*", .kind = QUIET },
-	{ .name = "x-*", .kind = QUIET },
-	{ .name = "uidmapping", .kind = REFUSED },
-	{ .name = "gidmapping", .kind = REFUSED },
-	{ .name = "squash_to_root", .kind = REFUSED },
-	{ .name = "squash_to_uid", .kind = REFUSED },
-	{ .name = "squash_to_gid", .kind = REFUSED },
-	{ .name = "xattr_permissions", .kind = REFUSED, .preset = "0" },
-	{ .name = "ino32_t", .kind = REFUSED },
-	{ .name = "plugins", .kind = REFUSED },
-	{ .name = "datadir+", .kind = REFUSED },
+	{ .names = "context fscontext defcontext rootcontext defaults auto noauto user"
+		   " nouser users owner group nofail _netdev comment relatime norelatime"
+		   " strictatime nostrictatime diratime nodiratime lazytime nolazytime X-*"
+		   " x-*", .kind = QUIET },
+	{ .names = "uidmapping gidmapping squash_to_root squash_to_uid squash_to_gid"
+		   " ino32_t plugins datadir+", .kind = REFUSED },
+	{ .names = "xattr_permissions", .kind = REFUSED, .preset = "0" },
 };
+/* clang-format on */
 
 #define NOPTIONS (sizeof(options) / sizeof(options[0]))
 
@@ -267,8 +159,9 @@ static int *int_field(struct ply_options *o, size_t field)
 }
 
 /*
- * The end of the piece at s: the first unescaped, unquoted stop, or the end of the string. A quote opens
- * only at the beginning of a piece, or behind its first '=' or a ':'. NULL when it is not closed.
+ * The end of the piece at s: the first unescaped, unquoted stop, or the end of the string. A quote
+ * opens only at the beginning of a piece, or behind its first '=' or a ':'. NULL when it is not
+ * closed.
  */
 static const char *piece_end(const char *s, char stop)
 {
@@ -327,61 +220,62 @@ static int append_word(char **list, const char *word)
 	return 0;
 }
 
-/* ---- setters, one a kind: value is as it was written, NULL without '=' ---- */
+/* ---- setters, one a kind ---- */
 
-static int set_flag(struct ply_options *o, const struct option *opt, const char *value,
-		    struct ply_why *why)
+/* An option as it was written; value is NULL without '='. */
+struct given {
+	const struct option *opt;
+	const char *name, *value;
+};
+
+static int set_flag(struct ply_options *o, const struct given *g, struct ply_why *why)
 {
-	(void)value;
 	(void)why;
-	*int_field(o, opt->field) = opt->number;
+	*int_field(o, g->opt->field) = g->opt->number;
 	return 0;
 }
 
-static int set_switch(struct ply_options *o, const struct option *opt, const char *value,
-		      struct ply_why *why)
+static int set_switch(struct ply_options *o, const struct given *g, struct ply_why *why)
 {
-	if (value && strcmp(value, "0") && strcmp(value, "1"))
-		return complain(why, "%s=%s: 0 or 1 is expected", opt->name, value);
-	*int_field(o, opt->field) = !value || *value == '1';
+	if (g->value && strcmp(g->value, "0") && strcmp(g->value, "1"))
+		return complain(why, "%s=%s: 0 or 1 is expected", g->name, g->value);
+	*int_field(o, g->opt->field) = !g->value || *g->value == '1';
 	return 0;
 }
 
-static int set_choice(struct ply_options *o, const struct option *opt, const char *value,
-		      struct ply_why *why)
+static int set_choice(struct ply_options *o, const struct given *g, struct ply_why *why)
 {
-	for (int i = 0; opt->words[i]; i++) {
-		if (!strcmp(value, opt->words[i])) {
-			*int_field(o, opt->field) = i;
+	for (int i = 0; g->opt->words[i]; i++) {
+		if (!strcmp(g->value, g->opt->words[i])) {
+			*int_field(o, g->opt->field) = i;
 			return 0;
 		}
 	}
-	return complain(why, "%s=%s: %s is expected", opt->name, value, opt->arg);
+	return complain(why, "%s=%s: %s is expected", g->name, g->value, g->opt->arg);
 }
 
-static int set_seconds(struct ply_options *o, const struct option *opt, const char *value,
-		       struct ply_why *why)
+static int set_seconds(struct ply_options *o, const struct given *g, struct ply_why *why)
 {
+	double *field = (void *)((char *)o + g->opt->field);
 	char *end;
-	double seconds = strtod(value, &end);
+	double seconds = strtod(g->value, &end);
 
-	if (end == value || *end || !(seconds >= 0))
-		return complain(why, "%s=%s: a number of seconds is expected", opt->name, value);
-	*(double *)((char *)o + opt->field) = seconds < PLY_TIMEOUT_MAX ? seconds : PLY_TIMEOUT_MAX;
+	if (end == g->value || *end || !(seconds >= 0))
+		return complain(why, "%s=%s: a number of seconds is expected", g->name, g->value);
+	*field = seconds < PLY_TIMEOUT_MAX ? seconds : PLY_TIMEOUT_MAX;
 	return 0;
 }
 
-static int set_text(struct ply_options *o, const struct option *opt, const char *value,
-		    struct ply_why *why)
+static int set_text(struct ply_options *o, const struct given *g, struct ply_why *why)
 {
-	char **field = (char **)((char *)o + opt->field);
-	char *text = decode(value, value + strlen(value));
+	char **field = (char **)((char *)o + g->opt->field);
+	char *text = decode(g->value, g->value + strlen(g->value));
 
 	if (!text)
 		return no_memory(why);
 	if (!*text) {
 		free(text);
-		return complain(why, "%s= is empty", opt->name);
+		return complain(why, "%s= is empty", g->name);
 	}
 	free(*field);
 	*field = text;
@@ -412,60 +306,53 @@ static void drop_layers(struct ply_options *o)
 		free(o->lowers[--o->nlowers]);
 }
 
-static int set_layers(struct ply_options *o, const struct option *opt, const char *value,
-		      struct ply_why *why)
+static int set_layers(struct ply_options *o, const struct given *g, struct ply_why *why)
 {
-	const char *end;
+	const char *at = g->value, *end;
 	int err = 0;
 
 	drop_layers(o);
-	for (; !err; value = end + 1) {
-		end = piece_end(value, ':');
+	for (; !err; at = end + 1) {
+		end = piece_end(at, ':');
 		if (!end)
-			return complain(why, "%s=: a quote is not closed", opt->name);
-		if (end > value)
-			err = add_layer(o, value, end, why);
+			return complain(why, "%s=: a quote is not closed", g->name);
+		if (end > at)
+			err = add_layer(o, at, end, why);
 		else if (*end && o->nlowers)
 			return complain(why, "%s=: '::' before data-only layers is not supported",
-					opt->name);
+					g->name);
 		if (!*end)
 			break;
 	}
 	return err;
 }
 
-static int set_layer(struct ply_options *o, const struct option *opt, const char *value,
-		     struct ply_why *why)
+static int set_layer(struct ply_options *o, const struct given *g, struct ply_why *why)
 {
-	if (!*value)
-		return complain(why, "%s= is empty", opt->name);
-	return add_layer(o, value, value + strlen(value), why);
+	if (!*g->value)
+		return complain(why, "%s= is empty", g->name);
+	return add_layer(o, g->value, g->value + strlen(g->value), why);
 }
 
-static int set_mount(struct ply_options *o, const struct option *opt, const char *value,
-		     struct ply_why *why)
+static int set_mount(struct ply_options *o, const struct given *g, struct ply_why *why)
 {
-	(void)value;
-	return append_word(&o->mount_words, opt->name) ? no_memory(why) : 0;
+	return append_word(&o->mount_words, g->name) ? no_memory(why) : 0;
 }
 
-static int set_nothing(struct ply_options *o, const struct option *opt, const char *value,
-		       struct ply_why *why)
+static int set_nothing(struct ply_options *o, const struct given *g, struct ply_why *why)
 {
 	(void)o;
-	(void)opt;
-	(void)value;
+	(void)g;
 	(void)why;
 	return 0;
 }
 
-static int refuse(struct ply_options *o, const struct option *opt, const char *value,
-		  struct ply_why *why)
+static int refuse(struct ply_options *o, const struct given *g, struct ply_why *why)
 {
 	(void)o;
-	if (value && opt->preset && !strcmp(value, opt->preset))
+	if (g->value && g->opt->preset && !strcmp(g->value, g->opt->preset))
 		return 0;
-	return complain(why, "option %s is not supported by this version of plyfs", opt->name);
+	return complain(why, "option %s is not supported by this version of plyfs", g->name);
 }
 
 enum takes {
@@ -475,8 +362,7 @@ enum takes {
 };
 
 static const struct {
-	int (*set)(struct ply_options *o, const struct option *opt, const char *value,
-		   struct ply_why *why);
+	int (*set)(struct ply_options *o, const struct given *g, struct ply_why *why);
 	enum takes takes;
 } kinds[] = {
 	[FLAG] = { set_flag, TAKES_NONE },	 [SWITCH] = { set_switch, TAKES_EITHER },
@@ -488,32 +374,45 @@ static const struct {
 
 /* ---- parsing ---- */
 
-static int is_named(const struct option *opt, const char *name, size_t len)
+static int is_named(const struct option *opt, const char *word)
 {
-	size_t own = strlen(opt->name);
+	size_t wlen = strlen(word), len;
 
-	if (opt->name[own - 1] == '*')
-		return len >= own && !strncmp(opt->name, name, own - 1);
-	return own == len && !strncmp(opt->name, name, len);
+	for (const char *name = opt->names; *name; name += len + (name[len] == ' ')) {
+		len = strcspn(name, " ");
+		if (name[len - 1] == '*' ? !strncmp(name, word, len - 1)
+					 : len == wlen && !strncmp(name, word, len))
+			return 1;
+	}
+	return 0;
 }
 
-/* One option as it stands between commas. */
-static int parse_word(struct ply_options *o, const char *word, struct ply_why *why)
+static int set(struct ply_options *o, const struct given *g, struct ply_why *why)
 {
-	size_t len = strcspn(word, "=");
-	const char *value = word[len] ? word + len + 1 : NULL;
-	const struct option *known = NULL;
+	return kinds[g->opt->kind].set(o, g, why);
+}
 
-	for (const struct option *opt = options; opt < options + NOPTIONS; opt++) {
-		if (!is_named(opt, word, len))
+/* One option as it stands between commas; the word is cut at its '='. */
+static int parse_word(struct ply_options *o, char *word, struct ply_why *why)
+{
+	char *equals = strchr(word, '=');
+	struct given g = { .name = word, .value = equals ? equals + 1 : NULL };
+	int known = 0;
+
+	if (equals)
+		*equals = '\0';
+	for (g.opt = options; g.opt < options + NOPTIONS; g.opt++) {
+		if (!is_named(g.opt, word))
 			continue;
-		known = opt;
-		if (kinds[opt->kind].takes != (value ? TAKES_NONE : TAKES_SOME))
-			return kinds[opt->kind].set(o, opt, value, why);
+		known = 1;
+		if (kinds[g.opt->kind].takes != (equals ? TAKES_NONE : TAKES_SOME))
+			return set(o, &g, why);
 	}
 	if (known)
-		return complain(why, "option %s %s", known->name,
-				value ? "takes no value" : "needs a value");
+		return complain(why, "option %s %s", word,
+				equals ? "takes no value" : "needs a value");
+	if (equals)
+		*equals = '=';
 	ply_warn("unknown argument ignored: %s", word);
 	return 0;
 }
@@ -610,7 +509,7 @@ int ply_options_init(struct ply_options *o)
 	*o = (struct ply_options){ 0 };
 	for (const struct option *opt = options; opt < options + NOPTIONS && !err; opt++)
 		if (opt->preset && opt->kind != REFUSED)
-			err = kinds[opt->kind].set(o, opt, opt->preset, &why);
+			err = set(o, &(struct given){ opt, opt->names, opt->preset }, &why);
 	return err;
 }
 
@@ -684,12 +583,14 @@ char *ply_options_for_mount(const struct ply_options *o, enum ply_privilege priv
 	return list;
 }
 
-static void print_entry(FILE *out, const char *dash, const char *name, const char *arg,
+/* Of several names the first is shown. */
+static void print_entry(FILE *out, const char *dash, const char *names, const char *arg,
 			const char *help)
 {
 	char left[64];
 
-	snprintf(left, sizeof(left), "%s%s%s%s", dash, name, arg ? "=" : "", arg ? arg : "");
+	snprintf(left, sizeof(left), "%s%.*s%s%s", dash, (int)strcspn(names, " "), names,
+		 arg ? "=" : "", arg ? arg : "");
 	fprintf(out,
 		strlen(left) < 32 ? "    %-32s%s"
 				  : "    %s\n                                    %s",
@@ -712,7 +613,7 @@ void ply_options_help(FILE *out, const char *program)
 	for (const struct option *opt = options; opt < options + NOPTIONS; opt++) {
 		if (!opt->help)
 			continue;
-		print_entry(out, "-o ", opt->name, opt->arg, opt->help);
+		print_entry(out, "-o ", opt->names, opt->arg, opt->help);
 		if (opt->preset)
 			fprintf(out, " (%s)", opt->preset);
 		fputc('\n', out);

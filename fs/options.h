@@ -1,6 +1,6 @@
 /*
- * The command line. Spellings are those of fuse-overlayfs and, where it has none, of the kernel's overlayfs.
- * Nothing here asks the operating system for anything.
+ * The command line. Spellings are those of fuse-overlayfs and, where it has none, of the kernel's
+ * overlayfs. Nothing here asks the operating system for anything.
  */
 #ifndef PLY_OPTIONS_H
 #define PLY_OPTIONS_H
@@ -41,8 +41,8 @@ struct ply_options {
 /* Fills in the defaults. */
 int ply_options_init(struct ply_options *o);
 /*
- * Parses what main was given, and checks that it makes sense, unless help or version is wanted. What it
- * does not know it warns about and ignores. -EINVAL with a sentence in *why, or -ENOMEM.
+ * Parses what main was given, and checks that it makes sense, unless help or version is wanted.
+ * What it does not know it warns about and ignores. -EINVAL with a sentence in *why, or -ENOMEM.
  */
 int ply_options_parse(struct ply_options *o, int argc, char *const argv[], struct ply_why *why);
 void ply_options_free(struct ply_options *o);

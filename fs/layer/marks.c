@@ -131,10 +131,12 @@ int ply_mark_encode(struct ply_layer *layer, int dirfd, const char *name, struct
 	if (ply_layer_lacks(layer, PLY_LACKS_HANDLE))
 		return -EOPNOTSUPP;
 	err = sys_name_to_handle(dirfd, name, &buf.head);
-	if (err) {
+	if (err == -EOPNOTSUPP || err == -ENOSYS || err == -EOVERFLOW || err == -EPERM) {
 		ply_layer_set_lack(layer, PLY_LACKS_HANDLE);
 		return -EOPNOTSUPP;
 	}
+	if (err)
+		return err;
 	*fh = (struct ply_fh){
 		.version = PLY_FH_VERSION,
 		.magic = PLY_FH_MAGIC,

@@ -60,6 +60,11 @@ struct ply_work_name ply_work_new_name(struct ply_upper *up);
 /* Removes a file, or a directory with all that is in it, from the work directory. */
 int ply_work_remove(struct ply_upper *up, const char *name);
 
+/*
+ * Before a whiteout comes into a directory by other means than these: readers look for those of the xattr
+ * form only where the directory announces them.
+ */
+int ply_upper_announce(struct ply_upper *up, int dirfd);
 /* Makes a whiteout where no upper entry is. */
 int ply_upper_whiteout(struct ply_upper *up, int dirfd, const char *name);
 /* Replaces an upper non-directory by a whiteout in one step. */

@@ -90,13 +90,16 @@ static void aufs_name(char *mark, const char *name)
 	snprintf(mark, PLY_AUFS_PREFIX_LEN + PLY_NAME_MAX + 1, PLY_AUFS_PREFIX "%s", name);
 }
 
-/* Readers look for xattr whiteouts only where the directory announces them. */
-static int announce(struct ply_upper *up, int dirfd)
+int ply_upper_announce(struct ply_upper *up, int dirfd)
 {
 	static const char value = PLY_OPAQUE_XWHITEOUTS;
+	int mark;
 
-	if (up->kind != PLY_KIND_XATTR || ply_mark_opaque(up->layer, dirfd, "") != PLY_OPAQUE_NONE)
+	if (up->kind != PLY_KIND_XATTR)
 		return 0;
+	mark = ply_mark_opaque(up->layer, dirfd, "");
+	if (mark != PLY_OPAQUE_NONE)
+		return mark < 0 ? mark : 0;
 	return ply_upper_set_mark(up, dirfd, "", PLY_MARK_OPAQUE, &value, 1);
 }
 
@@ -110,7 +113,7 @@ int ply_upper_whiteout(struct ply_upper *up, int dirfd, const char *name)
 		err = link_shared(up, dirfd, mark);
 		return err == -EEXIST ? 0 : err;
 	}
-	err = announce(up, dirfd);
+	err = ply_upper_announce(up, dirfd);
 	return err ? err : link_shared(up, dirfd, name);
 }
 
@@ -124,7 +127,7 @@ int ply_upper_whiteout_over(struct ply_upper *up, int dirfd, const char *name)
 		err = ply_upper_whiteout(up, dirfd, name);
 		return err ? err : sys_unlink(dirfd, name);
 	}
-	err = announce(up, dirfd);
+	err = ply_upper_announce(up, dirfd);
 	if (err)
 		return err;
 	tmp = ply_work_new_name(up);
@@ -143,7 +146,12 @@ static int swap_in_two_steps(struct ply_upper *up, int dirfd, const char *name,
 {
 	int err = sys_rename(dirfd, name, up->work, taken->text, 0);
 
-	return err ? err : ply_upper_whiteout(up, dirfd, name);
+	if (err)
+		return err;
+	err = ply_upper_whiteout(up, dirfd, name);
+	if (err)
+		sys_rename(up->work, taken->text, dirfd, name, 0);
+	return err;
 }
 
 int ply_upper_whiteout_swap(struct ply_upper *up, int dirfd, const char *name,
@@ -154,11 +162,16 @@ int ply_upper_whiteout_swap(struct ply_upper *up, int dirfd, const char *name,
 	*taken = ply_work_new_name(up);
 	if (up->kind == PLY_KIND_AUFS) {
 		err = ply_upper_whiteout(up, dirfd, name);
-		return err ? err : sys_rename(dirfd, name, up->work, taken->text, 0);
+		if (err)
+			return err;
+		err = sys_rename(dirfd, name, up->work, taken->text, 0);
+		if (err)
+			ply_upper_clear_aufs(up, dirfd, name);
+		return err;
 	}
 	if (ply_layer_lacks(up->layer, PLY_LACKS_EXCHANGE))
 		return swap_in_two_steps(up, dirfd, name, taken);
-	err = announce(up, dirfd);
+	err = ply_upper_announce(up, dirfd);
 	if (!err)
 		err = link_shared(up, up->work, taken->text);
 	if (err)

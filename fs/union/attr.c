@@ -109,19 +109,22 @@ static int has_privs(const struct statx *attr)
 
 /*
  * The kernel's writeback flushes times by setting the mtime that the file has, after unlink, link and
- * rename too: that must bring nothing up; nor must dropping set-id bits where there are none. 1 when
- * there was nothing to set; attr is filled.
+ * rename too: that must bring nothing up; nor must dropping set-id bits where there are none, or a
+ * truncation to the size that the file has (whose time the kernel does not move then, so neither do we).
+ * 1 when there was nothing to set; attr is filled.
  */
 static int sets_nothing(struct ply_union *u, struct ply_node *node, const struct ply_setattr *set,
 			struct statx *attr)
 {
 	int err;
 
-	if (set->valid & ~(unsigned)(PLY_SET_MTIME | PLY_SET_KILL_PRIV))
+	if (set->valid & ~(unsigned)(PLY_SET_MTIME | PLY_SET_KILL_PRIV | PLY_SET_SIZE))
 		return 0;
 	err = ply_getattr(u, node, attr);
 	if (err)
 		return err;
+	if ((set->valid & PLY_SET_SIZE) && (uint64_t)set->size != attr->stx_size)
+		return 0;
 	if ((set->valid & PLY_SET_KILL_PRIV) && has_privs(attr))
 		return 0;
 	return !(set->valid & PLY_SET_MTIME) || same_mtime(attr, set);
@@ -144,12 +147,16 @@ int ply_setattr(struct ply_union *u, struct ply_node *node, const struct ply_set
 		err = set_size(u, node, set->size);
 	if (err)
 		return err;
+	if (set->valid & SET_TIMES)
+		ply_times_lock(u, node);
 	pthread_mutex_lock(&node->lock);
 	if (set->valid & ~(unsigned)PLY_SET_SIZE)
 		err = apply_locked(u, node, set);
 	if (!err)
 		err = getattr_locked(u, node, attr);
 	pthread_mutex_unlock(&node->lock);
+	if (set->valid & SET_TIMES)
+		ply_times_unlock(u, node);
 	return err;
 }
 

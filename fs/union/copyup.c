@@ -163,8 +163,10 @@ static int build(struct ply_union *u, struct copy *c, off_t limit)
 
 		/* The origin first: a mark of the user space needs the right to write. */
 		if (S_ISREG(c->stx.stx_mode) || ply_upper_is_trusted(&u->upper))
-			c->has_origin = ply_origin_write(u, &lower, fd, name, &c->origin);
-		err = copy_attrs(&lower, &c->stx, fd, name);
+			err = ply_origin_write(u, &lower, fd, name, &c->origin);
+		c->has_origin = err > 0;
+		if (err >= 0)
+			err = copy_attrs(&lower, &c->stx, fd, name);
 	}
 	if (err)
 		discard(u, c);
@@ -255,7 +257,7 @@ static int publish_locked(struct ply_union *u, struct copy *c, struct ply_node *
 {
 	struct ply_name *name = name_in(u, c->node, parent);
 	struct ply_fd *dir;
-	int indexed = 0, err;
+	int indexed, err;
 
 	if (!name)
 		return -EAGAIN;
@@ -263,10 +265,12 @@ static int publish_locked(struct ply_union *u, struct copy *c, struct ply_node *
 	if (err)
 		return err;
 	if (c->has_origin)
-		ply_origin_make_impure(u, parent, dir->fd);
-	if (c->has_origin && c->stx.stx_nlink > 1)
-		indexed = ply_index_add(u, c->node, &c->origin, c->tmp.text, c->stx.stx_nlink) == 0;
-	err = move_in(u, c->tmp.text, dir->fd, name->text);
+		err = ply_origin_make_impure(u, parent, dir->fd);
+	if (!err && c->has_origin && c->stx.stx_nlink > 1)
+		err = ply_index_add(u, c->node, &c->origin, c->tmp.text, c->stx.stx_nlink);
+	indexed = err > 0;
+	if (err >= 0)
+		err = move_in(u, c->tmp.text, dir->fd, name->text);
 	ply_fd_put(u->fds, dir);
 	if (err && indexed)
 		ply_index_drop(u, c->node);

@@ -172,6 +172,22 @@ static int make(struct making *m)
 	return make_in_work(m);
 }
 
+/* Takes away again what could not be given a node. */
+static void unmake(const struct making *m)
+{
+	struct ply_upper *up = &m->u->upper;
+	struct ply_work_name taken;
+
+	if (!m->covers)
+		S_ISDIR(m->how->mode) ? sys_rmdir(m->fd->fd, m->name)
+				      : sys_unlink(m->fd->fd, m->name);
+	else if (!S_ISDIR(m->how->mode))
+		ply_upper_whiteout_over(up, m->fd->fd, m->name);
+	else if (!ply_upper_whiteout_swap(up, m->fd->fd, m->name, &taken))
+		ply_work_remove(up, taken.text);
+	ply_dir_hides(m->u, m->dir, m->name);
+}
+
 /* The node of what was made. dir->lock is held. */
 static int attach(struct making *m, struct ply_entry *out)
 {
@@ -180,7 +196,7 @@ static int attach(struct making *m, struct ply_entry *out)
 	if (!err)
 		err = ply_attach_new(m->u, m->dir, m->name, &out->attr, &out->node);
 	if (err) {
-		ply_dir_hides(m->u, m->dir, m->name);
+		unmake(m);
 		return err;
 	}
 	ply_dir_shows(m->u, m->dir, m->name, m->how->mode);
@@ -297,63 +313,103 @@ int ply_tmpfile(struct ply_union *u, struct ply_node *dir, const struct ply_make
 	return attach_tmpfile(u, tmp, out);
 }
 
-/* Links the node's inode to a name of the upper; over a whiteout by way of the work directory. */
-static int link_inode(struct ply_union *u, struct ply_node *node, int dirfd, const char *name)
+/* A new name of a node. */
+struct linking {
+	struct ply_union *u;
+	struct ply_node *node, *dir;
+	const char *name;
+	struct ply_fd *fd; /* the upper directory */
+	int over;	   /* a whiteout has the name */
+};
+
+/* Links the node's inode to the name; over a whiteout by way of the work directory. */
+static int link_inode(struct linking *l)
 {
-	struct ply_work_name tmp = ply_work_new_name(&u->upper);
+	struct ply_upper *up = &l->u->upper;
+	struct ply_work_name tmp = ply_work_new_name(up);
 	struct ply_place place;
-	int err = ply_place_of(u, node, &place);
+	int err = ply_place_of(l->u, l->node, &place);
 
 	if (err)
 		return err;
-	err = sys_link(place.fd, place.name, dirfd, name);
-	if (err == -EEXIST) {
-		err = sys_link(place.fd, place.name, u->upper.work, tmp.text);
+	err = sys_link(place.fd, place.name, l->fd->fd, l->name);
+	l->over = err == -EEXIST;
+	if (l->over) {
+		err = sys_link(place.fd, place.name, up->work, tmp.text);
 		if (!err)
-			err = sys_rename(u->upper.work, tmp.text, dirfd, name, 0);
+			err = sys_rename(up->work, tmp.text, l->fd->fd, l->name, 0);
 		if (err)
-			sys_unlink(u->upper.work, tmp.text);
+			sys_unlink(up->work, tmp.text);
 	}
-	ply_place_put(u, &place);
+	ply_place_put(l->u, &place);
 	if (!err)
-		ply_upper_clear_aufs(&u->upper, dirfd, name);
+		ply_upper_clear_aufs(up, l->fd->fd, l->name);
+	return err;
+}
+
+static void unlink_inode(const struct linking *l)
+{
+	if (l->over || l->u->upper.kind == PLY_KIND_AUFS)
+		ply_upper_whiteout_over(&l->u->upper, l->fd->fd, l->name);
+	else
+		sys_unlink(l->fd->fd, l->name);
+}
+
+/* The attributes afterwards. Without them the link is taken back. */
+static int link_and_stat(struct linking *l, struct statx *attr)
+{
+	struct ply_place place;
+	int err = l->node->has_origin ? ply_origin_make_impure(l->u, l->dir, l->fd->fd) : 0;
+
+	if (!err)
+		err = link_inode(l);
+	if (err)
+		return err;
+	err = ply_place_of(l->u, l->node, &place);
+	if (!err) {
+		err = sys_statx(place.fd, place.name, STATX_BASIC_STATS | STATX_BTIME, attr);
+		ply_place_put(l->u, &place);
+	}
+	if (err)
+		unlink_inode(l);
 	return err;
 }
 
 /* dir->lock and node->lock are held. */
-static int link_locked(struct ply_union *u, struct ply_node *node, struct ply_node *dir,
-		       const char *name)
+static int link_locked(struct linking *l, struct statx *attr)
 {
+	struct ply_union *u = l->u;
 	struct ply_name *record;
-	struct ply_fd *fd;
-	int err = ply_name_shows(u, dir, name);
+	int err = ply_name_shows(u, l->dir, l->name);
 
 	if (err)
 		return err < 0 ? err : -EEXIST;
-	if (!ply_node_has_name(u, dir))
+	/* Only a file that never had a name may get its first one so late. */
+	if (!ply_node_has_name(u, l->dir) || (l->node->names && !ply_node_has_name(u, l->node)))
 		return -ENOENT;
-	err = ply_dir_open(u, dir, PLY_UPPER, &fd);
+	err = ply_dir_open(u, l->dir, PLY_UPPER, &l->fd);
 	if (err)
 		return err;
-	err = ply_name_add(u, node, dir, name, PLY_NAME_FIRST, &record);
+	err = ply_name_add(u, l->node, l->dir, l->name, PLY_NAME_FIRST, &record);
 	if (!err) {
-		err = link_inode(u, node, fd->fd, name);
+		err = link_and_stat(l, attr);
 		if (err) {
 			ply_name_kill(u, record);
 		} else {
 			record->in_upper = 1;
-			if (node->has_origin)
-				ply_origin_make_impure(u, dir, fd->fd);
-			ply_dir_shows(u, dir, name, node->type);
+			ply_dir_shows(u, l->dir, l->name, l->node->type);
+			ply_attr_fix(u, l->node, attr);
 		}
 	}
-	ply_fd_put(u->fds, fd);
+	ply_fd_put(u->fds, l->fd);
 	return err;
 }
 
 int ply_link(struct ply_union *u, struct ply_node *node, struct ply_node *dir, const char *name,
 	     struct ply_entry *out)
 {
+	struct linking l = { .u = u, .node = node, .dir = dir, .name = name };
+	struct ply_node *const both[PLY_LOCK_NODES] = { dir, node };
 	int err = check_name(name);
 
 	if (err)
@@ -367,18 +423,15 @@ int ply_link(struct ply_union *u, struct ply_node *node, struct ply_node *dir, c
 		err = ply_copyup(u, dir, PLY_WHOLE_FILE);
 	if (err)
 		return err;
-	ply_nodes_lock((struct ply_node *[PLY_LOCK_NODES]){ dir, node });
-	err = link_locked(u, node, dir, name);
+	ply_nodes_lock(both);
+	err = link_locked(&l, &out->attr);
 	if (!err && node->held) {
 		/* It has a name now, and is reached by that like any other. */
 		ply_fd_put(u->fds, node->held);
 		node->held = NULL;
 		atomic_fetch_sub(&u->nheld, 1);
 	}
-	ply_nodes_unlock((struct ply_node *[PLY_LOCK_NODES]){ dir, node });
-	if (err)
-		return err;
-	err = ply_getattr(u, node, &out->attr);
+	ply_nodes_unlock(both);
 	if (err)
 		return err;
 	ply_node_ref(u, node);

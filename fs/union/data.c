@@ -126,7 +126,7 @@ int ply_kill_priv(struct ply_union *u, struct ply_node *node)
 			kill |= stx.stx_mode & S_ISGID;
 		if (kill)
 			err = sys_chmod(place.fd, place.name, stx.stx_mode & 07777 & ~kill);
-		sys_removexattr(place.fd, place.name, "security.capability");
+		sys_removexattr(place.fd, place.name, PLY_CAPABILITY);
 	}
 	ply_place_put(u, &place);
 	return err;
@@ -153,23 +153,126 @@ ssize_t ply_read(struct ply_union *u, struct ply_node *node, void *buf, size_t s
 	return n < 0 ? n : (ssize_t)done;
 }
 
-ssize_t ply_write(struct ply_union *u, struct ply_node *node, const void *buf, size_t size,
-		  off_t off, unsigned flags)
+/*
+ * A write that the kernel flushes later is nobody's write any more: the file keeps its capabilities, which
+ * whoever wrote has lost already if that was due. But the file system below drops them from what we write.
+ * They are asked for once; most files have none. The value's length, 0 for none.
+ */
+static ssize_t get_caps(struct ply_node *node, int fd, void *value, size_t size)
 {
-	struct ply_fd *fd;
-	size_t done = 0;
-	ssize_t n = open_for_write(u, node, flags, &fd);
+	ssize_t n;
 
-	if (n)
-		return n;
+	if (atomic_load_explicit(&node->caps, memory_order_relaxed) == PLY_NO)
+		return 0;
+	n = sys_getxattr(fd, "", PLY_CAPABILITY, value, size);
+	if (n <= 0)
+		atomic_store_explicit(&node->caps, PLY_NO, memory_order_relaxed);
+	return n > 0 ? n : 0;
+}
+
+/* Times that are set while a write is under way would be older than the write makes them. */
+static void begin_write(struct ply_union *u, struct ply_node *node)
+{
+	pthread_mutex_lock(&u->copy_lock);
+	node->writers++;
+	pthread_mutex_unlock(&u->copy_lock);
+}
+
+static void end_write(struct ply_union *u, struct ply_node *node)
+{
+	pthread_mutex_lock(&u->copy_lock);
+	if (--node->writers == 0)
+		pthread_cond_broadcast(&u->copy_done);
+	pthread_mutex_unlock(&u->copy_lock);
+}
+
+static pthread_mutex_t *times_lock(struct ply_union *u, const struct ply_node *node)
+{
+	return &u->times_locks[node->slot % PLY_TIMES_LOCKS];
+}
+
+void ply_times_lock(struct ply_union *u, struct ply_node *node)
+{
+	pthread_mutex_lock(&u->copy_lock);
+	while (node->writers)
+		pthread_cond_wait(&u->copy_done, &u->copy_lock);
+	pthread_mutex_unlock(&u->copy_lock);
+	pthread_mutex_lock(times_lock(u, node));
+}
+
+void ply_times_unlock(struct ply_union *u, struct ply_node *node)
+{
+	pthread_mutex_unlock(times_lock(u, node));
+}
+
+static ssize_t write_all(int fd, const char *buf, size_t size, off_t off)
+{
+	size_t done = 0;
+	ssize_t n = 0;
+
 	while (done < size) {
-		n = sys_pwrite(fd->fd, (const char *)buf + done, size - done, off + (off_t)done);
+		n = sys_pwrite(fd, buf + done, size - done, off + (off_t)done);
 		if (n <= 0)
 			break;
 		done += (size_t)n;
 	}
-	ply_fd_put(u->fds, fd);
 	return done || n >= 0 ? (ssize_t)done : n;
+}
+
+static ssize_t write_keeping_caps(struct ply_node *node, int fd, const void *buf, size_t size,
+				  off_t off)
+{
+	char caps[64];
+	ssize_t ncaps = get_caps(node, fd, caps, sizeof(caps));
+	ssize_t n = write_all(fd, buf, size, off);
+
+	if (ncaps)
+		sys_setxattr(fd, "", PLY_CAPABILITY, caps, (size_t)ncaps, 0);
+	return n;
+}
+
+/*
+ * Pages that the kernel writes back belong to a write long done: it has moved the times then, and tells
+ * when they are other than we know. What the write here does to them is undone.
+ */
+static ssize_t write_keeping_times(struct ply_union *u, struct ply_node *node, int fd,
+				   const void *buf, size_t size, off_t off)
+{
+	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
+	struct statx stx;
+	ssize_t n;
+
+	pthread_mutex_lock(times_lock(u, node));
+	n = sys_statx(fd, "", STATX_MTIME, &stx);
+	if (!n) {
+		times[1].tv_sec = stx.stx_mtime.tv_sec;
+		times[1].tv_nsec = stx.stx_mtime.tv_nsec;
+		n = write_keeping_caps(node, fd, buf, size, off);
+		sys_utimens(fd, "", times);
+	}
+	pthread_mutex_unlock(times_lock(u, node));
+	return n;
+}
+
+ssize_t ply_write(struct ply_union *u, struct ply_node *node, const void *buf, size_t size,
+		  off_t off, unsigned flags)
+{
+	struct ply_fd *fd;
+	ssize_t n;
+
+	begin_write(u, node);
+	n = open_for_write(u, node, flags, &fd);
+	if (!n) {
+		if (flags & PLY_WRITE_KILL_PRIV)
+			n = write_all(fd->fd, buf, size, off);
+		else if (flags & PLY_WRITE_KEEP_TIMES)
+			n = write_keeping_times(u, node, fd->fd, buf, size, off);
+		else
+			n = write_keeping_caps(node, fd->fd, buf, size, off);
+		ply_fd_put(u->fds, fd);
+	}
+	end_write(u, node);
+	return n;
 }
 
 int ply_fallocate(struct ply_union *u, struct ply_node *node, int mode, off_t off, off_t len,

@@ -7,6 +7,8 @@
 #include "union/node.h"
 #include "union/place.h"
 
+#define PLY_CAPABILITY "security.capability"
+
 enum ply_slot {
 	PLY_SLOT_UPPER =
 		0, /* for directories the slot is the layer's index, so 0 is the upper too */
@@ -21,6 +23,10 @@ int ply_data_open(struct ply_union *u, struct ply_node *node, struct ply_fd **ou
 int ply_data_open_upper(struct ply_union *u, struct ply_node *node, struct ply_fd **out);
 /* The lower's, for reading; the node has not been brought up, or its copy-up is under way. */
 int ply_data_open_lower(struct ply_union *u, struct ply_node *node, struct ply_fd **out);
+
+/* Keeps writes to the file away while its times are set; waits for those that are under way. */
+void ply_times_lock(struct ply_union *u, struct ply_node *node);
+void ply_times_unlock(struct ply_union *u, struct ply_node *node);
 
 /* Drops set-id bits and security.capability of an upper file, as writing to it does. node->lock is held. */
 int ply_kill_priv(struct ply_union *u, struct ply_node *node);

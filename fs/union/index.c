@@ -39,8 +39,6 @@ static int add_way(struct ply_union *u, struct ply_node *node, const char *entry
 {
 	struct ply_name *record;
 
-	if (strlen(entry) > PLY_NAME_MAX)
-		return -ENAMETOOLONG;
 	record = ply_name_alloc(node, u->index_node, entry);
 	if (!record)
 		return -ENOMEM;
@@ -79,6 +77,8 @@ int ply_index_add(struct ply_union *u, struct ply_node *node, const struct ply_f
 	if (fd < 0)
 		return fd;
 	entry_name(origin, entry);
+	if (strlen(entry) > PLY_NAME_MAX)
+		return 0;
 	/* As it will be with both links made, the entry and the name. */
 	err = write_links(u, u->upper.work, tmp, (int32_t)lower_links + node->extra_links - 2);
 	if (!err)
@@ -90,11 +90,11 @@ int ply_index_add(struct ply_union *u, struct ply_node *node, const struct ply_f
 			err = sys_link(u->upper.work, tmp, fd, entry);
 	}
 	if (err)
-		return err;
+		return err == -EOPNOTSUPP ? 0 : err;
 	err = add_way(u, node, entry);
 	if (err)
 		sys_unlink(fd, entry);
-	return err;
+	return err ? err : 1;
 }
 
 void ply_index_drop(struct ply_union *u, struct ply_node *node)

@@ -12,7 +12,7 @@
 
 /*
  * Makes the entry of a node that is about to be published from tmp in the work directory; its lower inode has
- * so many links. Error: no index can be had, and the file's names part at the next mount.
+ * so many links. 1, or -errno; 0: no entry can be had, and the file's names part when it is forgotten.
  */
 int ply_index_add(struct ply_union *u, struct ply_node *node, const struct ply_fh *origin,
 		  const char *tmp, uint32_t lower_links);

@@ -250,7 +250,8 @@ static int attach(struct ply_union *u, struct ply_node *dir, const char *name, s
 	struct ply_node *node = NULL;
 	int err;
 
-	if (!f->dir && f->stx.stx_nlink > 1)
+	/* An upper file may have lost its other names since its node was made. */
+	if (!f->dir && (f->in_upper || f->stx.stx_nlink > 1))
 		node = ply_inode_find(u, f->layer, &f->stx);
 	if (!node && !f->dir && !f->in_upper && f->stx.stx_nlink > 1)
 		node = ply_index_find(u, dir, name, f->layer, &f->stx);

@@ -73,9 +73,13 @@ int ply_dir_announces(struct ply_union *u, struct ply_node *dir, int index, int 
 
 	if (state == PLY_UNKNOWN) {
 		int mark = ply_mark_opaque(&u->layers[layer], fd, "");
+		uint8_t unknown = PLY_UNKNOWN;
 
 		state = mark == PLY_OPAQUE_ANNOUNCES ? PLY_YES : PLY_NO;
-		atomic_store_explicit(known, (uint8_t)state, memory_order_relaxed);
+		/* Unless a whiteout came in meanwhile. */
+		atomic_compare_exchange_strong(known, &unknown, (uint8_t)state);
+		if (unknown != PLY_UNKNOWN)
+			state = unknown;
 	}
 	return state == PLY_YES;
 }
@@ -212,6 +216,9 @@ void ply_dir_hides(struct ply_union *u, struct ply_node *dir, const char *name)
 
 	PLY_ASSERT_LOCKED(&dir->lock);
 	d->version++;
+	/* There may be the first whiteout in it now. */
+	if (u->upper.kind == PLY_KIND_XATTR)
+		atomic_store(&d->upper_announces, PLY_YES);
 	if (d->listing && ply_listing_hide(d->listing, name))
 		ply_listing_drop(u, d);
 }

@@ -17,6 +17,7 @@
 /*
  * Locks, as nesting; a thread may take what stands further in, never further out:
  *
+ *   times_locks                  writes from a cache, and the setting of times
  *   rename_lock                  renames that move between directories, one at a time
  *     node->lock                 several by ply_nodes_lock, which never waits for one while it holds another:
  *                                directories move, so no order of theirs would last
@@ -62,8 +63,11 @@ struct ply_node {
 	uint32_t refs;	     /* names below it, and who works on it without a lookup; tree */
 	uint16_t layer; /* of the lower file, or of a directory's topmost; PLY_UPPER: none below */
 	uint16_t type;	/* S_IFMT bits */
-	_Atomic uint8_t state;	/* enum ply_state, changed under lock */
-	uint8_t hashed;		/* in union->inodes; tree */
+	_Atomic uint8_t state; /* enum ply_state, changed under lock */
+	uint8_t hashed;	       /* in union->inodes; tree */
+	_Atomic uint8_t
+		caps; /* enum ply_known: has security.capability, which our own writes must keep */
+	uint16_t writers;	/* writes under way; copy_lock */
 	uint8_t has_origin;	/* upper: its number is that of a lower file; lock */
 	uint8_t copying;	/* a thread brings it up, others wait; copy_lock */
 	int32_t extra_links;	/* st_nlink of the union less that of the inode; lock */
@@ -115,6 +119,7 @@ struct ply_inode {
 	uint16_t layer;
 };
 
+#define PLY_TIMES_LOCKS 64
 #define PLY_CHUNK 1024
 #define PLY_CHUNKS 65536
 
@@ -135,6 +140,8 @@ struct ply_union {
 
 	pthread_mutex_t rename_lock;
 	pthread_mutex_t tree;
+	/* By slot: a write that keeps the times, against others and against who sets them. */
+	pthread_mutex_t times_locks[PLY_TIMES_LOCKS];
 	pthread_mutex_t copy_lock; /* with copy_done: waiting for node->copying to go */
 	pthread_cond_t copy_done;
 

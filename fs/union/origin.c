@@ -123,17 +123,23 @@ int ply_origin_write(struct ply_union *u, const struct ply_place *lower, int fd,
 		return 0;
 	len = ply_mark_encode(lower->layer, lower->fd, lower->name, fh);
 	if (len < 0)
-		return 0;
+		return len == -EOPNOTSUPP ? 0 : len;
 	err = ply_upper_set_mark(&u->upper, fd, name, PLY_MARK_ORIGIN, fh, (size_t)len);
-	if (err == -EOPNOTSUPP || err == -EPERM)
+	if (err == -EOPNOTSUPP || err == -EPERM) {
 		ply_layer_set_lack(upper, PLY_LACKS_ORIGIN);
-	return err == 0;
+		return 0;
+	}
+	return err ? err : 1;
 }
 
-void ply_origin_make_impure(struct ply_union *u, struct ply_node *dir, int fd)
+int ply_origin_make_impure(struct ply_union *u, struct ply_node *dir, int fd)
 {
+	int err;
+
 	if (dir->dir->impure == PLY_YES)
-		return;
-	if (ply_upper_set_mark(&u->upper, fd, "", PLY_MARK_IMPURE, "y", 1) == 0)
+		return 0;
+	err = ply_upper_set_mark(&u->upper, fd, "", PLY_MARK_IMPURE, "y", 1);
+	if (!err)
 		__atomic_store_n(&dir->dir->impure, PLY_YES, __ATOMIC_RELAXED);
+	return err;
 }

@@ -14,13 +14,13 @@ void ply_origin_set_ino(struct ply_union *u, struct ply_node *dir, const char *n
 uint64_t ply_origin_dir_ino(struct ply_union *u, struct ply_node *dir, const char *name,
 			    const struct ply_dir *found, const struct statx *stx);
 /*
- * Writes the mark of the lower file at lower on what is built at fd/name. No error where handles
- * or marks are not to be had. 1 when it was written: the directory it goes to must be made impure.
+ * Writes the mark of the lower file at lower on what is built at fd/name. 1 when it was written: the
+ * directory it goes to must be made impure; 0 where handles or marks are not to be had; or -errno.
  */
 struct ply_place;
 int ply_origin_write(struct ply_union *u, const struct ply_place *lower, int fd, const char *name,
 		     struct ply_fh *fh);
-/* Marks the upper directory of dir as one with such entries. dir->lock is held. */
-void ply_origin_make_impure(struct ply_union *u, struct ply_node *dir, int fd);
+/* Marks the upper directory of dir as one with such entries. dir->lock is held. 0 or -errno. */
+int ply_origin_make_impure(struct ply_union *u, struct ply_node *dir, int fd);
 
 #endif

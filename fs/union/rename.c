@@ -145,28 +145,13 @@ static int make_opaque(struct renaming *r, const struct end *moving, const struc
 	return ply_upper_set_opaque(&r->u->upper, moving->fd->fd, moving->name);
 }
 
-/* A target directory shows nothing, but its upper may hold marks, over which no rename goes. */
-static int empty_target(struct renaming *r)
+static int check_empty(const struct renaming *r)
 {
-	struct ply_node *to = r->to.node;
-	struct ply_fd *fd;
-	int err = ply_dir_is_empty(r->u, to);
+	int empty = ply_dir_is_empty(r->u, r->to.node);
 
-	if (err <= 0)
-		return err ? err : -ENOTEMPTY;
-	if (!ply_node_in_upper(to))
+	if (empty > 0)
 		return 0;
-	if (to->dir->nlowers) {
-		err = ply_upper_set_opaque(&r->u->upper, r->to.fd->fd, r->to.name);
-		if (err)
-			return err;
-	}
-	err = ply_dir_open(r->u, to, PLY_UPPER, &fd);
-	if (err)
-		return err;
-	err = ply_upper_clear_marks(&r->u->upper, fd->fd);
-	ply_fd_put(r->u->fds, fd);
-	return err;
+	return empty ? empty : -ENOTEMPTY;
 }
 
 /* The inode that loses its name must go on; without a descriptor it goes on in the work directory. */
@@ -191,37 +176,155 @@ static int keep_target(struct renaming *r)
 	return err;
 }
 
-/* rename with a whiteout left behind, in one step where the file system can. */
+static int move(const struct renaming *r, unsigned flags)
+{
+	return sys_rename(r->from.fd->fd, r->from.name, r->to.fd->fd, r->to.name, flags);
+}
+
+/* The two names change places; what comes to the old one may be a whiteout, or full of them. */
+static int swap(const struct renaming *r)
+{
+	struct ply_layer *upper = r->u->upper.layer;
+	int err = -EINVAL;
+
+	if (!ply_layer_lacks(upper, PLY_LACKS_EXCHANGE))
+		err = move(r, RENAME_EXCHANGE);
+	if (err != -EINVAL && err != -ENOSYS)
+		return err;
+	ply_layer_set_lack(upper, PLY_LACKS_EXCHANGE);
+	return -EINVAL;
+}
+
+/* Takes the old target from the source's name, to which it was swapped. */
+static int clear_source(struct renaming *r)
+{
+	struct ply_upper *up = &r->u->upper;
+	int err;
+
+	if (!ply_node_is_dir(r->to.node))
+		return r->from.covers ? ply_upper_whiteout_over(up, r->from.fd->fd, r->from.name)
+				      : sys_unlink(r->from.fd->fd, r->from.name);
+	if (r->from.covers) {
+		err = ply_upper_whiteout_swap(up, r->from.fd->fd, r->from.name, &r->litter);
+	} else {
+		r->litter = ply_work_new_name(up);
+		err = sys_rename(r->from.fd->fd, r->from.name, up->work, r->litter.text, 0);
+	}
+	r->has_litter = !err;
+	return err;
+}
+
+/* Over something in the upper, so that until the end there is a way back. */
+static int move_by_swap(struct renaming *r)
+{
+	int err = swap(r);
+
+	if (err)
+		return err;
+	err = clear_source(r);
+	if (err)
+		move(r, RENAME_EXCHANGE);
+	return err;
+}
+
+/* Without exchange: the target's marks go first, and it is opaque before that. */
+static int move_over_marks(struct renaming *r)
+{
+	struct ply_fd *fd;
+	int err = ply_upper_set_opaque(&r->u->upper, r->to.fd->fd, r->to.name);
+
+	if (!err)
+		err = ply_dir_open(r->u, r->to.node, PLY_UPPER, &fd);
+	if (err)
+		return err;
+	err = ply_upper_clear_marks(&r->u->upper, fd->fd);
+	ply_fd_put(r->u->fds, fd);
+	if (!err)
+		err = move(r, 0);
+	if (!err && r->from.covers)
+		err = ply_upper_whiteout(&r->u->upper, r->from.fd->fd, r->from.name);
+	return err;
+}
+
+/* Onto a whiteout, by changing places with it: it is then where one is needed, or removed. */
+static int move_over_whiteout(struct renaming *r)
+{
+	int err = r->from.covers ? ply_upper_announce(&r->u->upper, r->from.fd->fd) : 0;
+
+	if (!err)
+		err = swap(r);
+	if (err == -EINVAL) {
+		err = sys_unlink(r->to.fd->fd, r->to.name);
+		return err ? err : -EAGAIN;
+	}
+	/* One that hides nothing does no harm if it stays. */
+	if (!err && !r->from.covers)
+		sys_unlink(r->from.fd->fd, r->from.name);
+	return err;
+}
+
+/* While a .wh. mark and the file are both there the file wins. */
+static int move_with_aufs(struct renaming *r)
+{
+	struct ply_upper *up = &r->u->upper;
+	int err = ply_upper_whiteout(up, r->from.fd->fd, r->from.name);
+
+	if (err)
+		return err;
+	err = move(r, 0);
+	if (err)
+		ply_upper_clear_aufs(up, r->from.fd->fd, r->from.name);
+	return err;
+}
+
+/* In two steps, with a way back from the first. */
+static int move_then_whiteout(struct renaming *r)
+{
+	int err = -EINVAL;
+
+	if (r->to.node && ply_node_in_upper(r->to.node) &&
+	    (ply_node_is_dir(r->to.node) || r->to.record->in_upper))
+		err = move_by_swap(r);
+	else if (!r->to.node && r->to.covers)
+		err = move_over_whiteout(r);
+	if (err != -EINVAL)
+		return err;
+	err = move(r, 0);
+	if (err)
+		return err;
+	err = ply_upper_whiteout(&r->u->upper, r->from.fd->fd, r->from.name);
+	if (err && !r->to.node)
+		sys_rename(r->to.fd->fd, r->to.name, r->from.fd->fd, r->from.name, 0);
+	return err;
+}
+
+/* With a whiteout left behind, in one step where the file system can. */
 static int move_with_whiteout(struct renaming *r)
 {
 	struct ply_upper *up = &r->u->upper;
 	int err = -EINVAL;
 
+	if (up->kind == PLY_KIND_AUFS)
+		return move_with_aufs(r);
 	if (up->kind == PLY_KIND_CHAR && !ply_layer_lacks(up->layer, PLY_LACKS_RENAME_WHITEOUT)) {
-		err = sys_rename(r->from.fd->fd, r->from.name, r->to.fd->fd, r->to.name,
-				 RENAME_WHITEOUT);
+		err = move(r, RENAME_WHITEOUT);
 		if (err == -EINVAL || err == -EPERM)
 			ply_layer_set_lack(up->layer, PLY_LACKS_RENAME_WHITEOUT);
 	}
-	if (err != -EINVAL && err != -EPERM)
-		return err;
-	err = sys_rename(r->from.fd->fd, r->from.name, r->to.fd->fd, r->to.name, 0);
-	return err ? err : ply_upper_whiteout(up, r->from.fd->fd, r->from.name);
+	return err == -EINVAL || err == -EPERM ? move_then_whiteout(r) : err;
 }
 
-/* A directory onto a whiteout: they change places, and the whiteout is where one is needed or removed. */
-static int move_over_whiteout(struct renaming *r)
+/* A target directory shows nothing, but its upper may hold marks, over which no rename goes. */
+static int move_over_dir(struct renaming *r)
 {
-	int err =
-		sys_rename(r->from.fd->fd, r->from.name, r->to.fd->fd, r->to.name, RENAME_EXCHANGE);
+	int err = 0;
 
-	if (err == -EINVAL) {
-		err = sys_unlink(r->to.fd->fd, r->to.name);
-		return err ? err : -EAGAIN;
-	}
-	if (!err && !r->from.covers)
-		err = sys_unlink(r->from.fd->fd, r->from.name);
-	return err;
+	/* Where it lies until it is gone it must show nothing either. */
+	if (r->from.covers || r->to.node->dir->nlowers)
+		err = ply_upper_set_opaque(&r->u->upper, r->to.fd->fd, r->to.name);
+	if (!err)
+		err = move_by_swap(r);
+	return err == -EINVAL ? move_over_marks(r) : err;
 }
 
 static int move_on_disk(struct renaming *r)
@@ -229,14 +332,12 @@ static int move_on_disk(struct renaming *r)
 	int err;
 
 	if (r->flags & RENAME_EXCHANGE)
-		return sys_rename(r->from.fd->fd, r->from.name, r->to.fd->fd, r->to.name,
-				  RENAME_EXCHANGE);
-	if (r->from.covers)
-		err = move_with_whiteout(r);
-	else
-		err = sys_rename(r->from.fd->fd, r->from.name, r->to.fd->fd, r->to.name, 0);
+		return move(r, RENAME_EXCHANGE);
+	err = r->from.covers ? move_with_whiteout(r) : move(r, 0);
 	if (err == -ENOTDIR && ply_node_is_dir(r->from.node))
 		err = move_over_whiteout(r);
+	if ((err == -ENOTEMPTY || err == -EEXIST) && r->to.node && ply_node_is_dir(r->to.node))
+		err = move_over_dir(r);
 	if (!err)
 		ply_upper_clear_aufs(&r->u->upper, r->to.fd->fd, r->to.name);
 	return err;
@@ -261,7 +362,7 @@ static int prepare(struct renaming *r)
 	if (!err && (r->flags & RENAME_EXCHANGE))
 		err = make_opaque(r, &r->to, &r->from);
 	else if (!err && r->to.node && ply_node_is_dir(r->to.node))
-		err = empty_target(r);
+		err = check_empty(r);
 	if (!err && r->to.node && !(r->flags & RENAME_EXCHANGE))
 		err = keep_target(r);
 	if (err)
@@ -282,7 +383,7 @@ static void bury_target(struct renaming *r)
 		to->extra_links--;
 		ply_index_save(r->u, to);
 	}
-	if (r->has_litter)
+	if (r->has_litter && !to->held)
 		parked = ply_name_alloc(to, r->u->work_node, r->litter.text);
 	if (parked) {
 		ply_name_park(r->u, r->to.record, parked);
@@ -330,11 +431,11 @@ static int rename_locked(struct renaming *r)
 		err = open_end(r, &r->to);
 	if (!err)
 		err = prepare(r);
+	if (!err && r->from.node->has_origin)
+		err = ply_origin_make_impure(r->u, r->to.dir, r->to.fd->fd);
+	if (!err && (r->flags & RENAME_EXCHANGE) && r->to.node->has_origin)
+		err = ply_origin_make_impure(r->u, r->from.dir, r->from.fd->fd);
 	if (!err) {
-		if (r->from.node->has_origin)
-			ply_origin_make_impure(r->u, r->to.dir, r->to.fd->fd);
-		if ((r->flags & RENAME_EXCHANGE) && r->to.node->has_origin)
-			ply_origin_make_impure(r->u, r->from.dir, r->from.fd->fd);
 		if (r->moves_dir)
 			atomic_fetch_add(&r->u->moves_begun, 1);
 		err = move_on_disk(r);

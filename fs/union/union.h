@@ -157,6 +157,8 @@ ssize_t ply_read(struct ply_union *u, struct ply_node *node, void *buf, size_t s
 
 enum ply_write_flags {
 	PLY_WRITE_KILL_PRIV = 1 << 0, /* as PLY_SET_KILL_PRIV, before the data is written */
+	/* Out of a cache whose owner keeps the times, and sets them when they change: they stay as they are. */
+	PLY_WRITE_KEEP_TIMES = 1 << 1,
 };
 
 /* Bytes written: size, or fewer when the file system is full. Copies a lower file up first. */
@@ -197,7 +199,8 @@ int ply_readdir(struct ply_union *u, struct ply_node *dir, uint64_t cookie, ply_
 ssize_t ply_getxattr(struct ply_union *u, struct ply_node *node, const char *name, void *value,
 		     size_t size);
 ssize_t ply_listxattr(struct ply_union *u, struct ply_node *node, char *list, size_t size);
-/* flags: 0, XATTR_CREATE, XATTR_REPLACE. */
+/* flags: 0, XATTR_CREATE, XATTR_REPLACE; with PLY_XATTR_KILL_SGID the set-gid bit falls too. */
+#define PLY_XATTR_KILL_SGID (1 << 8)
 int ply_setxattr(struct ply_union *u, struct ply_node *node, const char *name, const void *value,
 		 size_t size, int flags);
 int ply_removexattr(struct ply_union *u, struct ply_node *node, const char *name);

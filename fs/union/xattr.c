@@ -7,6 +7,7 @@
 #include "layer/xattr.h"
 #include "union/acl.h"
 #include "union/copyup.h"
+#include "union/data.h"
 #include "union/place.h"
 
 #define LIST_MAX 65536 /* XATTR_LIST_MAX of the kernel */
@@ -67,9 +68,21 @@ ssize_t ply_listxattr(struct ply_union *u, struct ply_node *node, char *list, si
 	return n;
 }
 
-/* What is remembered of a directory's attributes is asked anew. node->lock is held. */
+static int kill_sgid(const struct ply_place *place)
+{
+	struct statx stx;
+	int err = sys_statx(place->fd, place->name, STATX_MODE, &stx);
+
+	if (err || !(stx.stx_mode & S_ISGID))
+		return err;
+	return sys_chmod(place->fd, place->name, stx.stx_mode & 07777 & ~(mode_t)S_ISGID);
+}
+
+/* What is remembered of the attributes is asked anew. node->lock is held. */
 static void forget_known(struct ply_node *node, const char *name)
 {
+	if (!strcmp(name, PLY_CAPABILITY))
+		atomic_store(&node->caps, PLY_UNKNOWN);
 	if (ply_node_is_dir(node) && !strcmp(name, PLY_ACL_DEFAULT))
 		node->dir->default_acl = PLY_UNKNOWN;
 }
@@ -88,7 +101,10 @@ int ply_setxattr(struct ply_union *u, struct ply_node *node, const char *name, c
 	pthread_mutex_lock(&node->lock);
 	err = ply_place_of(u, node, &place);
 	if (!err) {
-		err = sys_setxattr(place.fd, place.name, disk, value, size, flags);
+		err = sys_setxattr(place.fd, place.name, disk, value, size,
+				   flags & ~PLY_XATTR_KILL_SGID);
+		if (!err && (flags & PLY_XATTR_KILL_SGID))
+			err = kill_sgid(&place);
 		forget_known(node, name);
 		ply_place_put(u, &place);
 	}

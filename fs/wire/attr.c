@@ -39,7 +39,7 @@ static const struct {
 	{ FATTR_KILL_SUIDGID, PLY_SET_KILL_PRIV },
 };
 
-static unsigned set_flags_of(unsigned fuse)
+static unsigned set_flags_of(unsigned fuse, uid_t uid)
 {
 	unsigned valid = 0;
 
@@ -47,11 +47,12 @@ static unsigned set_flags_of(unsigned fuse)
 		if (fuse & set_flags[i].fuse)
 			valid |= set_flags[i].ply;
 	/*
-	 * A request that sets nothing announces a write, fallocate or the like of somebody who may not keep
-	 * set-id bits. They fall here and not only with the write: the kernel goes by the attributes of this
-	 * answer, and asks for no others afterwards.
+	 * A request that sets nothing announces a write, fallocate or the like that takes set-id bits
+	 * or capabilities away. The bits fall here and not only with the write: the kernel goes by the
+	 * attributes of this answer, and asks for no others afterwards. Root keeps them: from it the
+	 * request is about capabilities, which the kernel removes itself.
 	 */
-	return valid ? valid : PLY_SET_KILL_PRIV;
+	return valid || !uid ? valid : PLY_SET_KILL_PRIV;
 }
 
 void ply_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int valid,
@@ -60,7 +61,7 @@ void ply_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int valid,
 	struct ply_wire *w = ply_wire_of(req);
 	struct ply_node *node = ply_wire_node(w, ino);
 	struct ply_setattr set = {
-		.valid = set_flags_of(ply_task.flags),
+		.valid = set_flags_of(ply_task.flags, fuse_req_ctx(req)->uid),
 		.mode = st->st_mode & 07777,
 		.uid = st->st_uid,
 		.gid = st->st_gid,

@@ -1,4 +1,7 @@
-/* The counters in words. Their first two lines are what fuse-overlayfs prints, for those who read it. */
+/*
+ * The counters in words. Their first two lines are what fuse-overlayfs prints, for those who read
+ * it.
+ */
 #include <inttypes.h>
 #include <stdio.h>
 

@@ -1,9 +1,8 @@
 /*
- * Operations on data. It moves by node, for no file is ever opened here. What is known to take long hands
- * the lead to another thread first; of a slow read or write the watchdog takes care.
+ * Operations on data. It moves by node, for no file is ever opened here. What is known to take long
+ * hands the lead to another thread first; of a slow read or write the watchdog takes care.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "wire/reply.h"
@@ -26,14 +25,18 @@ void ply_op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, 
 {
 	struct ply_wire *w = ply_wire_of(req);
 	struct ply_node *node = ply_wire_node(w, ino);
-	unsigned flags = ply_task.flags & FUSE_WRITE_KILL_SUIDGID ? PLY_WRITE_KILL_PRIV : 0;
+	unsigned flags = (ply_task.flags & FUSE_WRITE_KILL_SUIDGID ? PLY_WRITE_KILL_PRIV : 0) |
+			 (ply_task.flags & FUSE_WRITE_CACHE ? PLY_WRITE_KEEP_TIMES : 0);
 	ssize_t n = node ? ply_write(w->cfg.u, node, buf, size, off, flags) : -ESTALE;
 
 	(void)fi;
 	ply_reply_written(req, n);
 }
 
-/* FALLOCATE and COPY_FILE_RANGE have no flag that says whose set-id bits are to fall: all but root's. */
+/*
+ * FALLOCATE and COPY_FILE_RANGE have no flag that says whose set-id bits are to fall: all but
+ * root's.
+ */
 static unsigned kill_flags(uid_t uid)
 {
 	return uid ? PLY_WRITE_KILL_PRIV : 0;
@@ -75,51 +78,4 @@ void ply_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file
 	(void)fi;
 	ply_loop_hand_over();
 	ply_reply_err(req, node ? ply_fsync(w->cfg.u, node, kind) : -ESTALE);
-}
-
-struct seek {
-	fuse_req_t req;
-	fuse_ino_t ino;
-	off_t off;
-	int whence;
-};
-
-static void seek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence)
-{
-	struct ply_wire *w = ply_wire_of(req);
-	struct ply_node *node = ply_wire_node(w, ino);
-
-	ply_reply_offset(req, node ? ply_lseek(w->cfg.u, node, off, whence) : -ESTALE);
-}
-
-/*
- * The kernel does not send what it has not written back yet before it asks; the notification makes it
- * do so, by WRITE requests that another thread must serve.
- */
-static void flush_and_seek(void *arg)
-{
-	struct seek s = *(struct seek *)arg;
-
-	free(arg);
-	fuse_lowlevel_notify_inval_inode(ply_wire_of(s.req)->se, s.ino, s.off, 0);
-	seek(s.req, s.ino, s.off, s.whence);
-}
-
-/* Where nobody else can serve, ENOSYS lets the kernel take every file for data, which is never wrong. */
-void ply_op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
-{
-	struct seek *s;
-
-	(void)fi;
-	if (!(ply_wire_of(req)->cfg.flags & PLY_WIRE_WRITEBACK)) {
-		seek(req, ino, off, whence);
-		return;
-	}
-	s = malloc(sizeof(*s));
-	if (s)
-		*s = (struct seek){ .req = req, .ino = ino, .off = off, .whence = whence };
-	if (!s || ply_loop_aside(flush_and_seek, s)) {
-		free(s);
-		ply_reply_err(req, -ENOSYS);
-	}
 }

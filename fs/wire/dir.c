@@ -1,6 +1,6 @@
 /*
- * Listing directories. An entry carries its attributes along and counts as a lookup of its node; "." and
- * ".." only tell number and type.
+ * Listing directories. An entry carries its attributes along and counts as a lookup of its node;
+ * "." and ".." only tell number and type.
  */
 #include <errno.h>
 #include <string.h>

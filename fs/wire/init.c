@@ -1,6 +1,7 @@
 /*
- * INIT flags, in the wire's own numbers: those of libfuse differ, and older versions of it never send
- * some that matter (parallel lookups, killing of set-id bits). So the choice is made here, whole.
+ * INIT flags, in the wire's own numbers: those of libfuse differ, and older versions of it never
+ * send some that matter (parallel lookups, killing of set-id bits). So the choice is made here,
+ * whole.
  */
 #include "wire/init.h"
 
@@ -9,13 +10,18 @@
 static const uint64_t always =
 	FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_ASYNC_DIO | FUSE_MAX_PAGES | FUSE_INIT_EXT |
 	FUSE_PARALLEL_DIROPS | FUSE_CACHE_SYMLINKS |
-	/* Always, for a cold walk wants the attributes; left to the kernel, it would ask for each. */
+	/* ACLs that take the set-gid bit away say so; SETXATTR is read by ourselves. */
+	FUSE_SETXATTR_EXT |
+	/*
+	 * Always, for a cold walk wants the attributes; left to the kernel, it would ask for each.
+	 */
 	FUSE_DO_READDIRPLUS |
-	/* Nobody but us changes a file: a new time is no reason to drop its pages. */
-	FUSE_EXPLICIT_INVAL_DATA |
 	/* The mask counts only where the directory has no default ACL, which is ours to see. */
 	FUSE_DONT_MASK |
-	/* Set-id bits and capabilities fall when a flag says so, not by a question before each write. */
+	/*
+	 * Set-id bits and capabilities fall when a flag says so, not by a question before each
+	 * write.
+	 */
 	FUSE_HANDLE_KILLPRIV_V2;
 
 uint64_t ply_init_offered(const struct fuse_init_in *in, size_t len)
@@ -38,6 +44,8 @@ void ply_init_choose(struct fuse_init_out *out, uint64_t offered, unsigned wishe
 		want |= FUSE_WRITEBACK_CACHE;
 	if (wishes & PLY_INIT_ACL)
 		want |= FUSE_POSIX_ACL;
+	/* As a rule nobody but us changes a file, and no cached page is wrong. */
+	want |= wishes & PLY_INIT_RECHECK ? FUSE_AUTO_INVAL_DATA : FUSE_EXPLICIT_INVAL_DATA;
 	want &= offered;
 	out->flags = (uint32_t)want;
 	out->flags2 = (uint32_t)(want >> 32);

@@ -1,4 +1,7 @@
-/* What is agreed on when the kernel says hello: the INIT request's flags, and which of them are taken. */
+/*
+ * What is agreed on when the kernel says hello: the INIT request's flags, and which of them are
+ * taken.
+ */
 #ifndef PLY_WIRE_INIT_H
 #define PLY_WIRE_INIT_H
 
@@ -8,6 +11,7 @@
 enum ply_init_wish {
 	PLY_INIT_WRITEBACK = 1 << 0,
 	PLY_INIT_ACL = 1 << 1,
+	PLY_INIT_RECHECK = 1 << 2, /* files may change below us: a new time drops cached pages */
 };
 
 struct fuse_init_in;

@@ -1,9 +1,10 @@
 /*
  * Leader, followers and the watchdog; the header says what for.
  *
- * loop->turn says who leads and whether it is serving. The leader alone goes from reading to serving
- * and back, without a lock; the lead is passed on under lock, only while serving, and by a compare and
- * swap, so that the old leader notices when it wants to go back to reading. All else is under lock.
+ * loop->turn says who leads and whether it is serving. The leader alone goes from reading to
+ * serving and back, without a lock; the lead is passed on under lock, only while serving, and by a
+ * compare and swap, so that the old leader notices when it wants to go back to reading. All else is
+ * under lock.
  */
 #include "wire/loop.h"
 
@@ -81,8 +82,8 @@ static void finish(struct ply_loop *loop)
 /* ---- the leader ---- */
 
 /*
- * Both this and the watchdog's parking write one word and then read the other's, in one total order:
- * it cannot be that the watchdog parks and the leader does not see it.
+ * Both this and the watchdog's parking write one word and then read the other's, in one total
+ * order: it cannot be that the watchdog parks and the leader does not see it.
  */
 static void begin(struct worker *w)
 {
@@ -264,7 +265,10 @@ static struct worker *take_follower_locked(struct ply_loop *loop)
 
 /* ---- passing the lead on ---- */
 
-/* From the leader whose turn it is. 0: nobody to take it. When the leader was faster, there is nothing to do. */
+/*
+ * From the leader whose turn it is. 0: nobody to take it. When the leader was faster, there is
+ * nothing to do.
+ */
 static int pass_lead_locked(struct ply_loop *loop, uint64_t turn)
 {
 	struct worker *w = take_follower_locked(loop);
@@ -383,7 +387,9 @@ static void watch_until_over(struct ply_loop *loop)
 	}
 }
 
-/* The leader may be on its way into receive, where a signal that came too early does not reach it. */
+/*
+ * The leader may be on its way into receive, where a signal that came too early does not reach it.
+ */
 static void break_leader_locked(struct ply_loop *loop)
 {
 	uint64_t turn = atomic_load(&loop->turn);

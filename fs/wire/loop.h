@@ -1,7 +1,7 @@
 /*
- * Who reads the next request: one thread leads, it reads and serves. Before something long, or when it
- * has been in one request for over a millisecond, another thread takes the lead; so a lone client is
- * served by one thread without any wake-up, and a slow request keeps nobody waiting.
+ * Who reads the next request: one thread leads, it reads and serves. Before something long, or when
+ * it has been in one request for over a millisecond, another thread takes the lead; so a lone
+ * client is served by one thread without any wake-up, and a slow request keeps nobody waiting.
  *
  * The loop knows no protocol: what is read, and what serving means, are callbacks.
  */
@@ -17,8 +17,8 @@ struct ply_loop;
 
 struct ply_loop_config {
 	/*
-	 * Waits for a request and reads it into buf: its size; 0 when there will never be one again;
-	 * -EINTR or -EAGAIN to be called again. Only the leading thread is in here.
+	 * Waits for a request and reads it into buf: its size; 0 when there will never be one
+	 * again; -EINTR or -EAGAIN to be called again. Only the leading thread is in here.
 	 */
 	ssize_t (*receive)(void *arg, void *buf, size_t size);
 	/* Serves it. What buf holds behind the request may be overwritten. */
@@ -32,7 +32,10 @@ struct ply_loop_config {
 };
 
 int ply_loop_new(const struct ply_loop_config *cfg, struct ply_loop **out);
-/* Returns when receive has said 0 or after ply_loop_stop, with no thread left. The caller's thread is the watchdog. */
+/*
+ * Returns when receive has said 0 or after ply_loop_stop, with no thread left. The caller's thread
+ * is the watchdog.
+ */
 int ply_loop_run(struct ply_loop *loop);
 /* From any thread: the requests that are being served are finished, no more are read. */
 void ply_loop_stop(struct ply_loop *loop);

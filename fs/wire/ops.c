@@ -6,8 +6,9 @@
 #include "wire/reply.h"
 
 /*
- * Said once to an OPEN and once to an OPENDIR; from then on the kernel opens, closes and reads from its
- * caches without a word. CREATE, FLUSH and ACCESS are refused the same way by not being in the table.
+ * Said once to an OPEN and once to an OPENDIR; from then on the kernel opens, closes and reads from
+ * its caches without a word. CREATE, FLUSH and ACCESS are refused the same way by not being in the
+ * table.
  */
 static void refuse_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
@@ -57,12 +58,12 @@ static const struct fuse_lowlevel_ops operations = {
 	.fsyncdir = ply_op_fsync,
 	.fallocate = ply_op_fallocate,
 	.lseek = ply_op_lseek,
+	.retrieve_reply = ply_op_retrieve_reply,
 	.readdir = ply_op_readdir,
 	.readdirplus = ply_op_readdirplus,
 	.statfs = ply_op_statfs,
 	.getxattr = ply_op_getxattr,
 	.listxattr = ply_op_listxattr,
-	.setxattr = ply_op_setxattr,
 	.removexattr = ply_op_removexattr,
 };
 
@@ -77,7 +78,6 @@ struct fuse_lowlevel_ops ply_ops_for(const struct ply_wire_config *cfg)
 	if (!(cfg->flags & PLY_WIRE_XATTR)) {
 		ops.getxattr = NULL;
 		ops.listxattr = NULL;
-		ops.setxattr = NULL;
 		ops.removexattr = NULL;
 	}
 	return ops;
@@ -103,7 +103,7 @@ const struct ply_op ply_ops[PLY_OP_COUNT] = {
 	[FUSE_STATFS] = { "STATFS" },
 	[FUSE_RELEASE] = { "RELEASE" },
 	[FUSE_FSYNC] = { "FSYNC" },
-	[FUSE_SETXATTR] = { "SETXATTR" },
+	[FUSE_SETXATTR] = { "SETXATTR", ply_raw_setxattr, FUSE_COMPAT_SETXATTR_IN_SIZE },
 	[FUSE_GETXATTR] = { "GETXATTR" },
 	[FUSE_LISTXATTR] = { "LISTXATTR" },
 	[FUSE_REMOVEXATTR] = { "REMOVEXATTR" },

@@ -1,6 +1,6 @@
 /*
- * The operations: handlers as libfuse calls them, handlers of requests that libfuse may not know, and the
- * names of all. Each decodes, calls the union once, and replies once.
+ * The operations: handlers as libfuse calls them, handlers of requests that libfuse may not know,
+ * and the names of all. Each decodes, calls the union once, and replies once.
  */
 #ifndef PLY_WIRE_OPS_H
 #define PLY_WIRE_OPS_H
@@ -22,7 +22,10 @@ struct ply_op {
 };
 
 extern const struct ply_op ply_ops[PLY_OP_COUNT];
-/* The table for libfuse; what is not there it answers with ENOSYS, which makes the kernel stop asking. */
+/*
+ * The table for libfuse; what is not there it answers with ENOSYS, which makes the kernel stop
+ * asking.
+ */
 struct fuse_lowlevel_ops ply_ops_for(const struct ply_wire_config *cfg);
 
 /* name.c */
@@ -53,9 +56,13 @@ void ply_op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, 
 		  struct fuse_file_info *fi);
 void ply_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
 		      struct fuse_file_info *fi);
-void ply_op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi);
 void ply_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
 void ply_raw_copy(const struct ply_raw *raw);
+
+/* seek.c */
+void ply_op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi);
+void ply_op_retrieve_reply(fuse_req_t req, void *cookie, fuse_ino_t ino, off_t off,
+			   struct fuse_bufvec *data);
 
 /* dir.c */
 void ply_op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
@@ -66,8 +73,7 @@ void ply_op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 /* xattr.c */
 void ply_op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size);
 void ply_op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
-void ply_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
-		     size_t size, int flags);
+void ply_raw_setxattr(const struct ply_raw *raw);
 void ply_op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * The protocol of /dev/fuse where <linux/fuse.h> may be older than the kernel: request codes, INIT flags
- * and structures, under names of our own. Also the size of what a request may carry.
+ * The protocol of /dev/fuse where <linux/fuse.h> may be older than the kernel: request codes, INIT
+ * flags and structures, under names of our own. Also the size of what a request may carry.
  */
 #ifndef PLY_WIRE_PROTO_H
 #define PLY_WIRE_PROTO_H

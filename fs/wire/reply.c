@@ -153,7 +153,7 @@ void ply_reply_statfs(fuse_req_t req, int err, const struct statvfs *st)
 
 /* ---- without libfuse ---- */
 
-static int send_raw(const struct ply_raw *raw, int err, const void *data, size_t len)
+static int send_raw(const struct ply_raw *raw, int err, void *data, size_t len)
 {
 	struct fuse_out_header out = {
 		.len = (uint32_t)(sizeof(out) + len),
@@ -162,7 +162,7 @@ static int send_raw(const struct ply_raw *raw, int err, const void *data, size_t
 	};
 	struct iovec iov[2] = {
 		{ .iov_base = &out, .iov_len = sizeof(out) },
-		{ .iov_base = (void *)(uintptr_t)data, .iov_len = len },
+		{ .iov_base = data, .iov_len = len },
 	};
 
 	return (int)sys_writev(raw->w->fd, iov, len ? 2 : 1);

@@ -1,6 +1,7 @@
 /*
- * The one way back: every handler ends in one of these, and here alone errno values change their sign.
- * err is 0 or a negative errno value as the union gives it; where it is not 0 the rest is not looked at.
+ * The one way back: every handler ends in one of these, and here alone errno values change their
+ * sign. err is 0 or a negative errno value as the union gives it; where it is not 0 the rest is not
+ * looked at.
  */
 #ifndef PLY_WIRE_REPLY_H
 #define PLY_WIRE_REPLY_H

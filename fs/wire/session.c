@@ -1,9 +1,9 @@
 /*
  * The session: mounting through libfuse, the first request, and each request's way to its handler.
  *
- * Replies leave through our own writev, for that of INIT is to be changed on its way. Requests that this
- * libfuse may not know are answered here without it. No locks: what is shared is atomic or set before
- * the loop starts.
+ * Replies leave through our own writev, for that of INIT is to be changed on its way. Requests that
+ * this libfuse may not know are answered here without it. No locks: what is shared is atomic or set
+ * before the loop starts.
  */
 #include "wire/session.h"
 
@@ -42,21 +42,32 @@ static ssize_t io_read(int fd, void *buf, size_t size, void *arg)
 	return as_libc(sys_read(fd, buf, size));
 }
 
+static unsigned init_wishes(const struct ply_wire_config *cfg)
+{
+	unsigned wishes = 0;
+
+	if (cfg->flags & PLY_WIRE_WRITEBACK)
+		wishes |= PLY_INIT_WRITEBACK;
+	if (cfg->flags & PLY_WIRE_ACL)
+		wishes |= PLY_INIT_ACL;
+	if (cfg->flags & PLY_WIRE_RECHECK)
+		wishes |= PLY_INIT_RECHECK;
+	return wishes;
+}
+
 static ssize_t io_writev(int fd, struct iovec *iov, int count, void *arg)
 {
 	struct ply_wire *w = arg;
 	const struct fuse_out_header *head = iov[0].iov_base;
-	unsigned wishes = 0;
+	struct fuse_init_out *init;
 
-	if (w->started || count != 2 || head->error ||
-	    iov[1].iov_len != sizeof(struct fuse_init_out))
-		return as_libc(sys_writev(fd, iov, count));
-	if (w->cfg.flags & PLY_WIRE_WRITEBACK)
-		wishes |= PLY_INIT_WRITEBACK;
-	if (w->cfg.flags & PLY_WIRE_ACL)
-		wishes |= PLY_INIT_ACL;
-	ply_init_choose(iov[1].iov_base, w->offered, wishes);
-	w->started = 1;
+	if (!w->started && count == 2 && !head->error && iov[1].iov_len == sizeof(*init)) {
+		init = iov[1].iov_base;
+		ply_init_choose(init, w->offered, init_wishes(&w->cfg));
+		ply_debug("protocol %u.%u, flags %#x %#x", init->major, init->minor, init->flags,
+			  init->flags2);
+		w->started = 1;
+	}
 	return as_libc(sys_writev(fd, iov, count));
 }
 

@@ -1,13 +1,15 @@
 /*
- * Signals, which are read from a descriptor by the loop's watchdog: SIGUSR1 prints the counters; SIGTERM,
- * SIGINT and SIGHUP unmount. Unmounting writes back what the kernel holds, which the loop must serve: so
- * it has a thread of its own. A mount in use is flushed and detached, and its users get a moment to
- * leave; a second signal waits for nobody.
+ * Signals, which are read from a descriptor by the loop's watchdog: SIGUSR1 prints the counters;
+ * SIGTERM, SIGINT and SIGHUP unmount. Unmounting writes back what the kernel holds, which the loop
+ * must serve: so it has a thread of its own. A mount in use is flushed and detached, and its users
+ * get a moment to leave; a second signal waits for nobody.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/signalfd.h>
@@ -24,15 +26,13 @@
 
 static int run_fusermount(const char *mountpoint, int flags)
 {
-	char *argv[] = { (char[]){ "fusermount3" },
-			 (char[]){ "-u" },
-			 (char[]){ "-q" },
-			 flags & MNT_DETACH ? (char[]){ "-z" } : (char[]){ "--" },
-			 (char *)(uintptr_t)mountpoint,
-			 NULL };
+	char program[] = "fusermount3", how[] = "-uq", lazily[] = "-uqz", end[] = "--";
+	char path[PATH_MAX];
+	char *argv[] = { program, flags & MNT_DETACH ? lazily : how, end, path, NULL };
 	pid_t pid;
 	int status;
 
+	snprintf(path, sizeof(path), "%s", mountpoint);
 	if (posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ))
 		return -ENOENT;
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)

@@ -1,6 +1,6 @@
 /*
- * What serving a mount needs of the operating system beside base/sys.h: the device, the process, the
- * mountpoint. As there, each wrapper returns what the call returns, or -errno.
+ * What serving a mount needs of the operating system beside base/sys.h: the device, the process,
+ * the mountpoint. As there, each wrapper returns what the call returns, or -errno.
  */
 #ifndef PLY_WIRE_SYSFUSE_H
 #define PLY_WIRE_SYSFUSE_H

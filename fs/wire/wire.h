@@ -14,6 +14,7 @@ enum ply_wire_flags {
 	PLY_WIRE_ACL = 1 << 3,
 	PLY_WIRE_ALLOW_ROOT = 1 << 4, /* only root and who mounted it may come in */
 	PLY_WIRE_FOREGROUND = 1 << 5, /* counters go to stderr, else to the log */
+	PLY_WIRE_RECHECK = 1 << 6,    /* after the timeout also data may have changed */
 };
 
 struct ply_wire_config {

@@ -1,4 +1,7 @@
-/* Operations on extended attributes. Without noxattrs only; ACLs are theirs too, and can be switched off. */
+/*
+ * Operations on extended attributes. Without noxattrs only; ACLs are theirs too, and can be
+ * switched off.
+ */
 #include <errno.h>
 #include <string.h>
 
@@ -36,25 +39,63 @@ void ply_op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t si
 	ply_reply_value(req, size, n, ply_task.room);
 }
 
+/* The trusted names are for privileged eyes only, as on any file system. In place; the new length. */
+static ssize_t without_trusted(char *list, ssize_t size)
+{
+	ssize_t kept = 0;
+
+	for (ssize_t pos = 0; pos < size;) {
+		size_t len = strlen(list + pos) + 1;
+
+		if (strncmp(list + pos, "trusted.", 8) != 0) {
+			memmove(list + kept, list + pos, len);
+			kept += (ssize_t)len;
+		}
+		pos += (ssize_t)len;
+	}
+	return kept;
+}
+
 void ply_op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
 	struct ply_wire *w = ply_wire_of(req);
 	struct ply_node *node = ply_wire_node(w, ino);
-	ssize_t n = node ? ply_listxattr(w->cfg.u, node, ply_task.room, room(size)) : -ESTALE;
+	ssize_t n =
+		node ? ply_listxattr(w->cfg.u, node, ply_task.room, ply_task.room_size) : -ESTALE;
 
+	if (n > 0 && fuse_req_ctx(req)->uid)
+		n = without_trusted(ply_task.room, n);
+	if (n > 0 && size && (size_t)n > size)
+		n = -ERANGE;
 	ply_reply_value(req, size, n, ply_task.room);
 }
 
-void ply_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
-		     size_t size, int flags)
+/*
+ * Served here and not by libfuse, of which some versions misread the longer header: that says when an ACL
+ * is set by somebody who may not keep the file's set-gid bit.
+ */
+void ply_raw_setxattr(const struct ply_raw *raw)
 {
-	struct ply_wire *w = ply_wire_of(req);
-	int err;
-	struct ply_node *node = node_for(w, ino, name, &err);
+	const struct fuse_setxattr_in *in = raw->body;
+	int extended = (raw->w->offered & FUSE_SETXATTR_EXT) != 0;
+	size_t head = extended ? sizeof(*in) : FUSE_COMPAT_SETXATTR_IN_SIZE;
+	const char *name = (const char *)raw->body + head;
+	size_t rest = raw->len > head ? raw->len - head : 0, len = strnlen(name, rest);
+	int err = -EINVAL, flags;
+	struct ply_node *node;
 
-	if (!err)
-		err = ply_setxattr(w->cfg.u, node, name, value, size, flags);
-	ply_reply_err(req, err);
+	if (!(raw->w->cfg.flags & PLY_WIRE_XATTR)) {
+		err = -ENOSYS;
+	} else if (len < rest && in->size <= rest - len - 1) {
+		flags = (int)in->flags;
+		if (extended && (in->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID))
+			flags |= PLY_XATTR_KILL_SGID;
+		node = node_for(raw->w, raw->in->nodeid, name, &err);
+		if (!err)
+			err = ply_setxattr(raw->w->cfg.u, node, name, name + len + 1, in->size,
+					   flags);
+	}
+	ply_reply_raw_err(raw, err);
 }
 
 void ply_op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)

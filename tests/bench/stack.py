@@ -116,6 +116,11 @@ class System:
             pass
         libc.umount2(os.fsencode(self.point), MNT_DETACH)
 
+    def cpu(self):
+        """Processor seconds of the server so far, 0 without one."""
+        # The clock of another process, as clock_getcpuclockid(3) makes it.
+        return time.clock_gettime((~self.process.pid << 3) | 2) if self.process else 0.0
+
     def rss(self):
         """Bytes of memory that the server has, or None without one."""
         if not self.process:

@@ -16,4 +16,5 @@ dir=${TMPDIR:-/var/tmp}
 
 seeds=${SEEDS:-20}
 [ -z "${PLY_LONG:-}" ] || seeds=$((seeds * 10))
-exec "$plydiff" --mounter "$PLYFS" --dir "$dir" --seed "${SEED:-1}" --seeds "$seeds" --ops "${OPS:-1000}" "$@"
+# Device nodes and set-id programs are part of the test; the mount must let them be used.
+exec "$plydiff" --mount-opts dev,suid --mounter "$PLYFS" --dir "$dir" --seed "${SEED:-1}" --seeds "$seeds" --ops "${OPS:-1000}" "$@"

@@ -43,6 +43,7 @@ lower_on() {
 	erofs)
 		need mkfs.erofs
 		mv "$D"/sample/nnn* "$D/sample/nnn" # its mkfs cannot do 255 bytes
+		touch -d '2001-02-03 04:05:06 UTC' "$D/sample"
 		mkfs.erofs "$D/image" "$D/sample" >"$D/out" 2>&1 || fail "mkfs.erofs: $(tail -n 1 "$D/out")"
 		mount -o loop,ro "$D/image" "$L" || skip "no erofs"
 		;;
@@ -103,9 +104,11 @@ no_xattrs() {
 	mkdir -p "$L/d/e" "$D/l2/d/e"
 	echo f >"$L/d/e/f"
 	echo g >"$D/l2/d/e/g"
+	chown -R 1000 "$L/d"
 	touch "$L/d/.wh.gone" "$D/l2/d/gone"
 	up "$L:$D/l2"
 	eq "names" "d d/e d/e/f d/e/g" "$(names "$M")"
+	eq "as another user" $'f\ng' "$(as 1001 cat "$M/d/e/f" "$M/d/e/g" 2>&1)"
 	echo more >>"$M/d/e/f"
 	setfattr -n user.x -v y "$M/d/e/f" || fail "the upper has xattrs"
 	rm "$M/d/e/g"
@@ -129,6 +132,8 @@ upper_without_xattrs() {
 	mkdir "$M/gone"
 	touch "$M/gone/new"
 	eq "names" "d d/e d/e/f gone gone/new" "$(names "$M")"
+	chown -R 1000 "$M/d"
+	eq "as another user" $'f\nmore' "$(as 1001 cat "$M/d/e/f" 2>&1)"
 	again
 	eq "names after a remount" "d d/e d/e/f gone gone/new" "$(names "$M")"
 	eq "content" $'f\nmore' "$(cat "$M/d/e/f")"

@@ -29,6 +29,7 @@ holds() {
 		kill $clock
 	else
 		rc=hung
+		where >>"$T/said" 2>&1
 		echo "not done within $limit s" >>"$T/said"
 	fi
 	running=''
@@ -40,6 +41,15 @@ holds() {
 	*) failures=$((failures + 1)) && echo "not ok $name # $(grep . "$T/said" | tail -n 1 | cut -c1-300)" ;;
 	esac
 	sweep $((failures - was))
+}
+
+# where: what the part's processes wait for
+where() {
+	local pid
+	for pid in $(ours); do
+		ps -o pid=,stat=,wchan:24=,args= -p "$pid" | cut -c1-150
+		sed 's/^/    /' /proc/"$pid"/task/*/stack | head -n 24
+	done
 }
 
 in_part() {

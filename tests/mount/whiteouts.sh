@@ -187,6 +187,37 @@ written() {
 	[ "$(find "$W" -type f | wc -l)" = 0 ] || fail "files are left in the work directory"
 }
 
+# Whatever is chosen to write, a mount without the option reads it.
+every_way() {
+	need_root
+	local how
+	for how in whiteout=char whiteout=xattr whiteout=aufs xattrs=trusted xattrs=user xattrs=none userxattr; do
+		rm -rf "$L" "$U" "$W"
+		mkdir -p "$L"/{d/sub,e,f} "$U" "$W"
+		touch "$L"/{d/old,d/sub/old,e/old,f/gone,f/stay,file}
+		seen=''
+		up "$L" "$how"
+		rm -r "$M/d" "$M/f/gone" "$M/file"
+		mkdir -p "$M/d/sub"
+		rm "$M/e/old"
+		rmdir "$M/e"
+		mkdir "$M/file"
+		eq "names with $how" "d d/sub f f/stay file" "$(names "$M")"
+		again
+		eq "names with $how, again" "d d/sub f f/stay file" "$(names "$M")"
+		down
+		up
+		eq "names of what was written with $how" "d d/sub f f/stay file" "$(names "$M")"
+		down
+		case $how in
+		whiteout=char) eq "the whiteout" "character special file" "$(stat -c %F "$U/e")" ;;
+		whiteout=xattr) eq "the whiteout" "regular empty file" "$(stat -c %F "$U/e")" ;;
+		whiteout=aufs) eq "the whiteout" "regular empty file" "$(stat -c %F "$U/.wh.e")" ;;
+		*user*) eq "the mark" y "$(getfattr --absolute-names --only-values -n user.overlay.opaque "$U/d")" ;;
+		esac
+	done
+}
+
 kernel_opaque() {
 	need_root
 	mkdir -p "$L/d/sub" "$L/e"
@@ -213,4 +244,5 @@ holds "what only looks like a whiteout is none" odd_names
 holds "every type of file can be made over a whiteout, and belongs to its maker" over_a_whiteout
 holds "written whiteouts are names of one 0:0 device, where there is something to hide" written
 holds "written opaque directories are the kernel's" kernel_opaque
+holds "every way to mark deletions works, and is read without being asked for" every_way
 finish

@@ -56,7 +56,9 @@ enum tree_flags {
 };
 char *tree_of_union(struct bed *b, unsigned flags);
 char *tree_of_dir(const char *path, unsigned flags);
-/* Fails with the first line that differs. */
+/* The first lines that differ; descriptions are sorted. */
+void first_difference(const char *a, const char *b, const char **in_a, const char **in_b);
+/* Fails with these. */
 void check_same_tree(const char *got, const char *wanted, const char *file, int line);
 #define assert_same_tree(got, wanted) check_same_tree(got, wanted, __FILE__, __LINE__)
 /* A fresh union over the same directories must show the same. */

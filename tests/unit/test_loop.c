@@ -1,6 +1,6 @@
 /*
- * The worker loop, over a pipe in place of the device: a request is one number, the milliseconds that it
- * takes, or one of the special ones below.
+ * The worker loop, over a pipe in place of the device: a request is one number, the milliseconds
+ * that it takes, or one of the special ones below.
  */
 #include <errno.h>
 #include <poll.h>
@@ -16,8 +16,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "wire/loop.c"
-#include "wire/sysfuse.c"
+#include "wire/loop.c"	  // NOLINT(bugprone-suspicious-include)
+#include "wire/sysfuse.c" // NOLINT(bugprone-suspicious-include)
 
 #define HAND_OVER 10000 /* waits for a WAKE, having handed over */
 #define ASIDE 10001	/* the same by ply_loop_aside */
@@ -221,7 +221,9 @@ static void who_hands_over_can_wait_for_another_request(void **state)
 	finish_fake(&f);
 }
 
-/* There are two threads: one waits, the other leads; the second and third wait until one is free. */
+/*
+ * There are two threads: one waits, the other leads; the second and third wait until one is free.
+ */
 static void what_stands_aside_is_served_in_its_turn(void **state)
 {
 	struct fake f;
@@ -268,13 +270,15 @@ static void alone_nothing_can_stand_aside(void **state)
 {
 	struct ply_loop loop = { .nthreads = 1, .cfg = { .max_threads = 1 } };
 	struct worker w = { .loop = &loop, .turn = TURN_STEP | TURN_SERVING };
+	struct fake f = { 0 };
 
 	(void)state;
 	pthread_mutex_init(&loop.lock, NULL);
 	atomic_store(&loop.turn, w.turn);
 	self = &w;
-	assert_int_equal(ply_loop_aside(wait_for_wake, NULL), -EAGAIN);
+	assert_int_equal(ply_loop_aside(wait_for_wake, &f), -EAGAIN);
 	self = NULL;
+	assert_int_equal(f.waiting, 0);
 	pthread_mutex_destroy(&loop.lock);
 }
 

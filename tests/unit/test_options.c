@@ -1,6 +1,6 @@
 /*
- * The command line: every spelling that callers use, and odd ones. A line of the tables is an argument
- * list and what it must come to; warnings go to stderr and change nothing.
+ * The command line: every spelling that callers use, and odd ones. A line of the tables is an
+ * argument list and what it must come to; warnings go to stderr and change nothing.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -11,17 +11,20 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "options.c"
+#include "options.c" // NOLINT(bugprone-suspicious-include)
 
 #define MAX_ARGS 16
+
+static char program[] = "plyfs", dash_o[] = "-o", mountpoint[] = "/m";
 
 /* Splits a line of test data at blanks; \s is one within an argument. */
 static int split(char *line, char *argv[MAX_ARGS])
 {
 	int argc = 0;
 
-	argv[argc++] = (char *)(uintptr_t) "plyfs";
-	for (char *word = strtok(line, " "); word; word = strtok(NULL, " "))
+	argv[argc++] = program;
+	for (char *rest, *word = strtok_r(line, " ", &rest); word;
+	     word = strtok_r(NULL, " ", &rest))
 		argv[argc++] = word;
 	assert_in_range(argc, 1, MAX_ARGS - 1);
 	return argc;
@@ -331,8 +334,9 @@ static void five_hundred_layers_are_taken(void **state)
 		used += (size_t)sprintf(text + used,
 					"%s/var/lib/containers/storage/overlay/l/%026d",
 					i ? ":" : "", i);
-	argv[0] = argv[3] = (char *)(uintptr_t) "/m";
-	argv[1] = (char *)(uintptr_t) "-o";
+	argv[0] = program;
+	argv[3] = mountpoint;
+	argv[1] = dash_o;
 	argv[2] = text;
 	assert_int_equal(ply_options_init(&o), 0);
 	assert_int_equal(ply_options_parse(&o, 4, argv, &why), 0);
@@ -353,8 +357,9 @@ static void no_text_is_too_odd(void **state)
 	unsigned long long random = 1;
 
 	(void)state;
-	argv[0] = argv[3] = (char *)(uintptr_t) "/m";
-	argv[1] = (char *)(uintptr_t) "-o";
+	argv[0] = program;
+	argv[3] = mountpoint;
+	argv[1] = dash_o;
 	argv[2] = text;
 	for (size_t round = 0; round < 2000; round++) {
 		size_t len = round % sizeof(seed);

@@ -272,21 +272,27 @@ char *tree_of_dir(const char *path, unsigned flags)
 
 /* ---- comparing ---- */
 
+void first_difference(const char *a, const char *b, const char **in_a, const char **in_b)
+{
+	while (*a && *b) {
+		size_t al = strcspn(a, "\n"), bl = strcspn(b, "\n");
+
+		if (al != bl || memcmp(a, b, al) != 0)
+			break;
+		a += al + 1;
+		b += bl + 1;
+	}
+	*in_a = a;
+	*in_b = b;
+}
+
 void check_same_tree(const char *got, const char *wanted, const char *file, int line)
 {
-	const char *g = got, *w = wanted;
+	const char *g, *w;
 
 	if (!strcmp(got, wanted))
 		return;
-	/* The first line that is in one of them only: lines are sorted. */
-	while (*g && *w) {
-		size_t gl = strcspn(g, "\n"), wl = strcspn(w, "\n");
-
-		if (gl != wl || memcmp(g, w, gl) != 0)
-			break;
-		g += gl + 1;
-		w += wl + 1;
-	}
+	first_difference(got, wanted, &g, &w);
 	print_error("trees differ:\n  got:    %.*s\n  wanted: %.*s\n", (int)strcspn(g, "\n"), g,
 		    (int)strcspn(w, "\n"), w);
 	_fail(file, line);

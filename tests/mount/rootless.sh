@@ -1,0 +1,184 @@
+#!/bin/bash
+# Without privilege: in a user namespace, and as a plain user by way of fusermount3.
+. "$(dirname "$0")/lib.sh"
+need_root
+
+# A /dev/fuse that everybody may open, in a mount namespace of its own; then the function, as uid 1000.
+layers() {
+	echo hello >"$L/h.txt"
+	chmod 664 "$L/h.txt"
+	local f
+	for f in ro ro2 ro3; do
+		echo ro >"$L/$f"
+		chmod 444 "$L/$f"
+	done
+	mkdir -m 555 "$L/rodir"
+	mkdir -m 700 "$L/d"
+	echo x | tee "$L/rodir/x" >"$L/d/f"
+	mknod -m 666 "$D/fuse" c 10 229
+	echo user_allow_other >"$D/fuse.conf"
+	: >"$T/mount.log"
+	chmod 666 "$T/mount.log"
+	chown -R 1000:1000 "$L" "$U" "$W" "$M"
+	chmod 777 "$D"
+	seen=$(mark "$L")
+}
+
+# run_as_user FUNCTION COMMAND...: the function, in a shell that the command starts for uid 1000
+run_as_user() {
+	local function=$1
+	shift
+	private setpriv --reuid 1000 --regid 1000 --clear-groups -- "$@" bash -c "$(declare -f)
+		seen=- failures=0
+		$function" || exit
+}
+
+# private COMMAND...: with everybody allowed to mount by FUSE, as far as this command sees
+private() {
+	export L U W M D T
+	unshare -m --propagation private bash -c '
+		mount --bind "$D/fuse" /dev/fuse || exit
+		[ ! -e /etc/fuse.conf ] || mount --bind "$D/fuse.conf" /etc/fuse.conf
+		exec "$@"' - "$@"
+}
+
+as_on_a_plain_directory() {
+	up
+	cd "$M" || exit 1
+	local log=$D/log
+	sed -i s/hello/HELLO/ h.txt || fail "sed -i"
+	eq "after sed -i" HELLO "$(cat h.txt)"
+	cp ro copy || fail "cp of a read-only file"
+	eq "the copy" "ro 444" "$(cat copy) $(stat -c %a copy)"
+	chmod u+w ro && echo w >>ro || fail "chmod and write of a read-only lower file"
+	mv ro2 ro4 || fail "mv of a read-only lower file"
+	rm -f ro4 || fail "rm of it"
+	mkdir -m 555 new555 || fail "mkdir of mode 0555"
+	eq "its mode" 555 "$(stat -c %a new555)"
+	mkdir blind
+	chmod a-rw blind
+	rmdir blind || fail "rmdir of a directory of mode 0111"
+	touch none
+	chmod 0 none
+	chmod 600 none || fail "chmod of a file of mode 0"
+	sed -i s/x/X/ d/f || fail "sed -i in a private directory"
+	touch -d 2001-01-01 ro3 || fail "touch of a read-only lower file"
+	setfattr -n user.x -v y h.txt || fail "setfattr"
+	ln h.txt h2 || fail "ln"
+	mkfifo p || fail "mkfifo"
+	chmod 700 rodir
+	rm -r rodir new555 || fail "rm -r"
+	py "$M" <<'P'
+os.chdir(sys.argv[1])
+fd = os.open("c", os.O_RDWR | os.O_CREAT, 0)
+os.write(fd, b"abc")
+os.ftruncate(fd, 2)
+os.fchmod(fd, 0o400)
+fd = os.open(".", os.O_TMPFILE | os.O_RDWR, 0o600)
+name_it(fd, "t")
+P
+	eq "names" "c copy d d/f h.txt h2 none p ro ro3 t" "$(names .)"
+	mkdir rodir || fail "mkdir over a deleted directory"
+	cd "$D" || exit 1
+	again
+	eq "names after a remount" "c copy d d/f h.txt h2 none p ro ro3 rodir t" "$(names "$M")"
+	eq "contents after a remount" "ab|ro X HELLO ro w ro" "$(cd "$M" && cat c && echo "|$(echo $(cat copy d/f h.txt ro ro3))")"
+	eq "owners" "$(id -u):$(id -g)" "$(find "$M" -printf '%U:%G\n' | sort -u)"
+	eq "modes" "400 444 700 664" "$(cd "$M" && echo $(stat -c %a c copy d h.txt))"
+	down
+}
+
+user_namespace() {
+	layers
+	run_as_user as_on_a_plain_directory unshare -Urm --propagation private
+}
+
+plain_user() {
+	need fusermount3
+	layers
+	umount() { fusermount3 -u "$@"; }
+	run_as_user as_on_a_plain_directory env
+}
+
+# With a range of subordinate ids everything that root does in a container works.
+id_range() {
+	layers
+	chown -R 100000:100000 "$L" "$U" "$W" "$M"
+	seen=$(mark "$L")
+	owners() {
+		up
+		cd "$M" || exit 1
+		chown 5:6 h.txt || fail "chown"
+		touch new && chown 7:8 new || fail "chown of a new file"
+		mkdir -m 1777 tmp
+		setpriv --reuid 1234 --regid 1234 --clear-groups sh -c 'cat h.txt && echo x >tmp/mine' >"$D/out" || fail "as another user"
+		cp -a h.txt copy || fail "cp -a"
+		cd "$D" || exit 1
+		again
+		eq "owners" "5:6 5:6 7:8 1234:1234" "$(cd "$M" && echo $(stat -c %u:%g h.txt copy new tmp/mine))"
+		down
+	}
+	private /usr/bin/python3 -c "$(cat <<'P'
+import ctypes, os, sys
+NEWNS, NEWUSER = 0x20000, 0x10000000
+inside, outside = os.pipe(), os.pipe()
+pid = os.fork()
+if pid == 0:
+    if ctypes.CDLL(None).unshare(NEWUSER | NEWNS):
+        os._exit(77)
+    os.write(inside[1], b".")
+    os.read(outside[0], 1)
+    os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    os.execvp(sys.argv[1], sys.argv[1:])
+os.read(inside[0], 1)
+for kind in "ug":
+    with open(f"/proc/{pid}/{kind}id_map", "w") as f:
+        f.write("0 100000 65536")
+os.write(outside[1], b".")
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+P
+)" bash -c "$(declare -f)
+		seen=- failures=0
+		owners" || exit
+	eq "owners on disk" "100005:100006" "$(stat -c %u:%g "$U/h.txt")"
+}
+
+# What a mount in a user namespace wrote is read by any other stack.
+marks_last() {
+	layers
+	mkdir "$L/gone"
+	echo x >"$L/gone/x"
+	chown -R 1000:1000 "$L/gone"
+	seen=$(mark "$L")
+	deletes() {
+		up
+		rm -r "$M/gone" "$M/ro" || fail "rm"
+		mkdir "$M/gone"
+		touch "$M/gone/new"
+		again
+		eq "gone" "new" "$(ls "$M/gone")"
+		down
+	}
+	run_as_user deletes unshare -Urm --propagation private
+	up
+	eq "by root" "new" "$(ls "$M/gone")"
+	[ ! -e "$M/ro" ] || fail "root sees what was deleted"
+	rm -r "$M/gone"
+	down
+	run_as_user user_sees unshare -Urm --propagation private
+}
+
+user_sees() {
+	up
+	[ ! -e "$M/gone" ] || fail "a user sees what root deleted"
+	[ ! -e "$M/ro" ] || fail "a user sees what he deleted"
+	down
+}
+
+holds "in a user namespace the owner works as on a plain directory" user_namespace
+holds "a plain user works as on a plain directory" plain_user
+holds "deletions are seen by other users' mounts of the same stack" marks_last
+holds "a range of ids can be used" id_range
+finish

@@ -1,0 +1,244 @@
+/* Hard links: of the upper, of a lower layer, brought up and not, over forgetting and remounting. */
+#include <errno.h>
+#include <linux/fs.h>
+#include <sys/stat.h>
+
+#include "paths.h"
+
+static uint64_t ino_of(struct bed *b, const char *path)
+{
+	struct statx attr = { 0 };
+
+	assert_ok(u_stat(b, path, &attr));
+	return attr.stx_ino;
+}
+
+static unsigned links_of(struct bed *b, const char *path)
+{
+	struct statx attr = { 0 };
+
+	assert_ok(u_stat(b, path, &attr));
+	return attr.stx_nlink;
+}
+
+static void put_pair(struct bed *b)
+{
+	put_file(b, "l0/x", "pair");
+	put_link(b, "l0/d/y", "l0/x");
+}
+
+static void test_names_of_a_lower_file_stay_one_file_when_one_is_changed(void **state)
+{
+	struct bed *b = *state;
+	uint64_t ino;
+
+	put_pair(b);
+	bed_open(b, 1, 0, NULL);
+	ino = ino_of(b, "x");
+	assert_int_equal(ino_of(b, "d/y"), ino);
+	assert_ok(u_setxattr(b, "x", "user.test", "v"));
+	assert_string_equal(u_xattr(b, "d/y", "user.test"), "v");
+	assert_ok(u_chmod(b, "d", 0700));
+	assert_string_equal(u_xattr(b, "d/y", "user.test"), "v");
+	assert_ok(u_write(b, "d/y", "P", 0));
+	assert_string_equal(u_text(b, "x"), "Pair");
+	assert_int_equal(ino_of(b, "x"), ino);
+	assert_int_equal(ino_of(b, "d/y"), ino);
+	assert_int_equal(links_of(b, "x"), 2);
+	assert_int_equal(links_of(b, "d/y"), 2);
+	assert_same_again(b, TREE_ALL);
+	bed_close(b);
+}
+
+static void test_a_name_without_the_other_keeps_the_new_content(void **state)
+{
+	struct bed *b = *state;
+
+	put_pair(b);
+	bed_open(b, 1, 0, NULL);
+	assert_ok(u_write(b, "x", "P", 0));
+	assert_ok(u_unlink(b, "x"));
+	assert_string_equal(u_text(b, "d/y"), "Pair");
+	assert_int_equal(links_of(b, "d/y"), 1);
+	assert_same_again(b, TREE_ALL);
+	assert_string_equal(u_text(b, "d/y"), "Pair");
+	bed_close(b);
+}
+
+static void test_the_other_name_can_be_renamed_and_exchanged(void **state)
+{
+	struct bed *b = *state;
+
+	put_pair(b);
+	put_file(b, "l0/other", "other");
+	bed_open(b, 1, 0, NULL);
+	assert_ok(u_write(b, "x", "P", 0));
+	assert_ok(u_rename(b, "d/y", "z", 0));
+	assert_string_equal(u_text(b, "z"), "Pair");
+	assert_string_equal(u_text(b, "d/y"), "ENOENT");
+	assert_ok(u_write(b, "z", "FAIR", 0));
+	assert_string_equal(u_text(b, "x"), "FAIR");
+	assert_ok(u_rename(b, "z", "other", RENAME_EXCHANGE));
+	assert_string_equal(u_text(b, "z"), "other");
+	assert_string_equal(u_text(b, "other"), "FAIR");
+	assert_int_equal(links_of(b, "other"), 2);
+	/* One name onto another of the same file does nothing. */
+	assert_ok(u_rename(b, "x", "other", 0));
+	assert_string_equal(u_ls(b, ""), "d other x z");
+	assert_same_again(b, TREE_ALL);
+	bed_close(b);
+}
+
+static void test_a_new_link_to_a_lower_file(void **state)
+{
+	struct bed *b = *state;
+
+	put_pair(b);
+	bed_open(b, 1, 0, NULL);
+	assert_ok(u_link(b, "d/z", "d/y"));
+	assert_int_equal(links_of(b, "x"), 3);
+	assert_ok(u_put(b, "d/z", "new"));
+	assert_string_equal(u_text(b, "x"), "new");
+	assert_string_equal(u_text(b, "d/y"), "new");
+	assert_ok(u_unlink(b, "d/y"));
+	assert_ok(u_unlink(b, "x"));
+	assert_int_equal(links_of(b, "d/z"), 1);
+	assert_string_equal(u_text(b, "d/z"), "new");
+	assert_same_again(b, TREE_ALL);
+	assert_ok(u_unlink(b, "d/z"));
+	assert_same_again(b, TREE_ALL);
+	assert_string_equal(u_ls(b, "d"), "");
+	bed_close(b);
+}
+
+/* Whoever holds the file by the one name sees what is done by the other. */
+static void test_unlinking_all_names_keeps_an_open_file(void **state, unsigned max_fds)
+{
+	struct bed *b = *state;
+	struct ply_union_config how = { .max_fds = max_fds };
+	struct ply_entry x;
+
+	put_pair(b);
+	bed_open(b, 1, 0, &how);
+	x = u_hold(b, "x");
+	assert_ok(u_write(b, "d/y", "P", 0));
+	assert_string_equal(node_text(b, x.node), "Pair");
+	assert_ok(u_unlink(b, "x"));
+	assert_string_equal(node_text(b, x.node), "Pair");
+	assert_ok(u_write(b, "d/y", "R", 3));
+	assert_string_equal(node_text(b, x.node), "PaiR");
+	assert_ok(u_unlink(b, "d/y"));
+	assert_string_equal(node_text(b, x.node), "PaiR");
+	assert_int_equal(ply_write(b->u, x.node, "!", 1, 4, 0), 1);
+	assert_string_equal(node_text(b, x.node), "PaiR!");
+	u_drop(b, &x);
+	assert_int_equal(bed_litter(b), 0);
+	assert_string_equal(u_ls(b, "d"), "");
+	assert_same_again(b, TREE_ALL);
+	bed_close(b);
+}
+
+static void test_unlinked_names_with_descriptors(void **state)
+{
+	test_unlinking_all_names_keeps_an_open_file(state, 0);
+}
+
+static void test_unlinked_names_beyond_the_descriptors(void **state)
+{
+	test_unlinking_all_names_keeps_an_open_file(state, 1);
+}
+
+/* A name that goes while the file is still below, and another that is found only later. */
+static void test_a_removed_name_does_not_hide_a_later_one(void **state)
+{
+	struct bed *b = *state;
+	struct ply_entry x, y;
+	struct statx attr;
+
+	put_pair(b);
+	bed_open(b, 1, 0, NULL);
+	x = u_hold(b, "x");
+	assert_ok(u_unlink(b, "x"));
+	y = u_hold(b, "d/y");
+	assert_ptr_equal(x.node, y.node);
+	assert_ok(ply_getattr(b->u, y.node, &attr));
+	assert_int_equal(attr.stx_nlink, 1);
+	assert_int_equal(ply_write(b->u, x.node, "P", 1, 0, 0), 1);
+	u_drop(b, &x);
+	u_drop(b, &y);
+	assert_string_equal(u_text(b, "d/y"), "Pair");
+	assert_same_again(b, TREE_ALL);
+	assert_string_equal(u_text(b, "d/y"), "Pair");
+	bed_close(b);
+}
+
+static void test_links_of_the_upper_are_one_node(void **state)
+{
+	struct bed *b = *state;
+	struct ply_entry a, c;
+
+	bed_open(b, 1, 0, NULL);
+	assert_ok(u_put(b, "a", "upper"));
+	assert_ok(u_link(b, "c", "a"));
+	assert_errno(u_link(b, "c", "a"), -EEXIST);
+	a = u_hold(b, "a");
+	c = u_hold(b, "c");
+	assert_ptr_equal(a.node, c.node);
+	assert_int_equal(c.attr.stx_nlink, 2);
+	assert_ok(u_unlink(b, "a"));
+	assert_string_equal(node_text(b, a.node), "upper");
+	u_drop(b, &a);
+	u_drop(b, &c);
+	bed_again(b);
+	/* Only one of two names is known when it goes. */
+	assert_ok(u_link(b, "e", "c"));
+	bed_again(b);
+	a = u_hold(b, "c");
+	assert_ok(u_unlink(b, "c"));
+	c = u_hold(b, "e");
+	assert_ptr_equal(a.node, c.node);
+	assert_int_equal(c.attr.stx_nlink, 1);
+	assert_int_equal(ply_write(b->u, a.node, "U", 1, 0, 0), 1);
+	u_drop(b, &a);
+	u_drop(b, &c);
+	assert_string_equal(u_text(b, "e"), "Upper");
+	assert_same_again(b, TREE_ALL);
+	bed_close(b);
+}
+
+static void test_an_unlinked_file_gets_no_name_again(void **state)
+{
+	struct bed *b = *state;
+	struct ply_entry x, out;
+
+	put_file(b, "l0/x", "lower");
+	bed_open(b, 1, 0, NULL);
+	assert_ok(u_put(b, "u", "upper"));
+	x = u_hold(b, "u");
+	assert_ok(u_unlink(b, "u"));
+	assert_errno(ply_link(b->u, x.node, ply_root(b->u), "again", &out), -ENOENT);
+	u_drop(b, &x);
+	x = u_hold(b, "x");
+	assert_ok(u_unlink(b, "x"));
+	assert_errno(ply_link(b->u, x.node, ply_root(b->u), "again", &out), -ENOENT);
+	u_drop(b, &x);
+	assert_string_equal(u_ls(b, ""), "");
+	bed_close(b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		bed_test(test_names_of_a_lower_file_stay_one_file_when_one_is_changed),
+		bed_test(test_a_name_without_the_other_keeps_the_new_content),
+		bed_test(test_the_other_name_can_be_renamed_and_exchanged),
+		bed_test(test_a_new_link_to_a_lower_file),
+		bed_test(test_unlinked_names_with_descriptors),
+		bed_test(test_unlinked_names_beyond_the_descriptors),
+		bed_test(test_a_removed_name_does_not_hide_a_later_one),
+		bed_test(test_links_of_the_upper_are_one_node),
+		bed_test(test_an_unlinked_file_gets_no_name_again),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
