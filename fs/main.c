@@ -20,7 +20,7 @@
 #include "wire/sysfuse.h"
 #include "wire/wire.h"
 
-#define BUSY_TRIES 20 /* a server that was just unmounted may still be cleaning up */
+#define BUSY_TRIES 50 /* a server that was just unmounted may still be cleaning up */
 #define BUSY_WAIT_MS 50
 
 struct program {

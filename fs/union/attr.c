@@ -70,6 +70,11 @@ static int set_size(struct ply_union *u, struct ply_node *node, off_t size)
 	return err;
 }
 
+static enum ply_kill kill_of(const struct ply_setattr *set)
+{
+	return set->valid & PLY_SET_KILL_SGID ? PLY_KILL_SGID_TOO : PLY_KILL_USUAL;
+}
+
 #define SET_TIMES (PLY_SET_ATIME | PLY_SET_MTIME | PLY_SET_ATIME_NOW | PLY_SET_MTIME_NOW)
 
 /* node->lock is held, the node is up. Owner before mode: changing it drops set-id bits. */
@@ -86,7 +91,7 @@ static int apply_locked(struct ply_union *u, struct ply_node *node, const struct
 		err = S_ISLNK(node->type) ? -EOPNOTSUPP
 					  : sys_chmod(place.fd, place.name, set->mode & 07777);
 	if (!err && (set->valid & PLY_SET_KILL_PRIV))
-		err = ply_kill_priv(u, node);
+		err = ply_kill_priv(u, node, kill_of(set));
 	if (!err && (set->valid & SET_TIMES))
 		err = set_times(&place, set);
 	ply_place_put(u, &place);
@@ -97,14 +102,6 @@ static int same_mtime(const struct statx *attr, const struct ply_setattr *set)
 {
 	return attr->stx_mtime.tv_sec == set->mtime.tv_sec &&
 	       attr->stx_mtime.tv_nsec == set->mtime.tv_nsec;
-}
-
-static int has_privs(const struct statx *attr)
-{
-	mode_t mode = attr->stx_mode;
-
-	return S_ISREG(mode) &&
-	       ((mode & S_ISUID) || (mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP));
 }
 
 /*
@@ -118,14 +115,15 @@ static int sets_nothing(struct ply_union *u, struct ply_node *node, const struct
 {
 	int err;
 
-	if (set->valid & ~(unsigned)(PLY_SET_MTIME | PLY_SET_KILL_PRIV | PLY_SET_SIZE))
+	if (set->valid &
+	    ~(unsigned)(PLY_SET_MTIME | PLY_SET_KILL_PRIV | PLY_SET_KILL_SGID | PLY_SET_SIZE))
 		return 0;
 	err = ply_getattr(u, node, attr);
 	if (err)
 		return err;
 	if ((set->valid & PLY_SET_SIZE) && (uint64_t)set->size != attr->stx_size)
 		return 0;
-	if ((set->valid & PLY_SET_KILL_PRIV) && has_privs(attr))
+	if ((set->valid & PLY_SET_KILL_PRIV) && ply_kill_bits(attr->stx_mode, kill_of(set)))
 		return 0;
 	return !(set->valid & PLY_SET_MTIME) || same_mtime(attr, set);
 }

@@ -103,14 +103,25 @@ static int open_for_write(struct ply_union *u, struct ply_node *node, unsigned f
 	if (err || !(flags & PLY_WRITE_KILL_PRIV))
 		return err;
 	pthread_mutex_lock(&node->lock);
-	err = ply_kill_priv(u, node);
+	err = ply_kill_priv(u, node, PLY_KILL_USUAL);
 	pthread_mutex_unlock(&node->lock);
 	if (err)
 		ply_fd_put(u->fds, *out);
 	return err;
 }
 
-int ply_kill_priv(struct ply_union *u, struct ply_node *node)
+mode_t ply_kill_bits(mode_t mode, enum ply_kill kill)
+{
+	mode_t bits = mode & S_ISUID;
+
+	if (!S_ISREG(mode))
+		return 0;
+	if ((mode & S_IXGRP) || (kill == PLY_KILL_SGID_TOO && !bits))
+		bits |= mode & S_ISGID;
+	return bits;
+}
+
+int ply_kill_priv(struct ply_union *u, struct ply_node *node, enum ply_kill kill)
 {
 	struct ply_place place;
 	struct statx stx;
@@ -118,14 +129,12 @@ int ply_kill_priv(struct ply_union *u, struct ply_node *node)
 
 	if (err)
 		return err;
-	err = sys_statx(place.fd, place.name, STATX_MODE, &stx);
+	err = sys_statx(place.fd, place.name, STATX_TYPE | STATX_MODE, &stx);
 	if (!err && S_ISREG(stx.stx_mode)) {
-		mode_t kill = stx.stx_mode & S_ISUID;
+		mode_t bits = ply_kill_bits(stx.stx_mode, kill);
 
-		if (stx.stx_mode & S_IXGRP)
-			kill |= stx.stx_mode & S_ISGID;
-		if (kill)
-			err = sys_chmod(place.fd, place.name, stx.stx_mode & 07777 & ~kill);
+		if (bits)
+			err = sys_chmod(place.fd, place.name, stx.stx_mode & 07777 & ~bits);
 		sys_removexattr(place.fd, place.name, PLY_CAPABILITY);
 	}
 	ply_place_put(u, &place);

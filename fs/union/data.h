@@ -28,7 +28,13 @@ int ply_data_open_lower(struct ply_union *u, struct ply_node *node, struct ply_f
 void ply_times_lock(struct ply_union *u, struct ply_node *node);
 void ply_times_unlock(struct ply_union *u, struct ply_node *node);
 
-/* Drops set-id bits and security.capability of an upper file, as writing to it does. node->lock is held. */
-int ply_kill_priv(struct ply_union *u, struct ply_node *node);
+enum ply_kill {
+	PLY_KILL_USUAL,
+	PLY_KILL_SGID_TOO, /* as PLY_SET_KILL_SGID */
+};
+/* The bits of mode that fall. */
+mode_t ply_kill_bits(mode_t mode, enum ply_kill kill);
+/* Drops them and security.capability from an upper file, as writing to it does. node->lock is held. */
+int ply_kill_priv(struct ply_union *u, struct ply_node *node, enum ply_kill kill);
 
 #endif

@@ -107,8 +107,10 @@ enum ply_set_flags {
 	PLY_SET_MTIME = 1 << 5,
 	PLY_SET_ATIME_NOW = 1 << 6,
 	PLY_SET_MTIME_NOW = 1 << 7,
-	PLY_SET_KILL_PRIV =
-		1 << 8, /* drop set-uid, set-gid of an executable group, security.capability */
+	/* Drop set-uid, set-gid of an executable group, security.capability. */
+	PLY_SET_KILL_PRIV = 1 << 8,
+	/* With it: set-gid without group execution falls as well, where there is no set-uid bit. */
+	PLY_SET_KILL_SGID = 1 << 9,
 };
 
 struct ply_setattr {

@@ -52,7 +52,7 @@ static unsigned set_flags_of(unsigned fuse, uid_t uid)
 	 * attributes of this answer, and asks for no others afterwards. Root keeps them: from it the
 	 * request is about capabilities, which the kernel removes itself.
 	 */
-	return valid || !uid ? valid : PLY_SET_KILL_PRIV;
+	return valid || !uid ? valid : PLY_SET_KILL_PRIV | PLY_SET_KILL_SGID;
 }
 
 void ply_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int valid,

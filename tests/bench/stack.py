@@ -192,6 +192,14 @@ class Plyfs(FuseOverlayfs):
         found = dict(re.findall(r"^([A-Z][A-Z0-9_]*) (\d+)$", text(), re.M))
         return {name: int(n) for name, n in found.items() if name not in self.BACKGROUND}
 
+    @classmethod
+    def variant(cls, options):
+        """plyfs with more options, as a system of its own."""
+        def command(self, lowers, upper, work, point):
+            argv = cls.command(self, lowers, upper, work, point)
+            return [*argv[:-1], "-o", options, point]
+        return type("PlyfsVariant", (cls,), {"name": f"plyfs {options}", "command": command})
+
     @staticmethod
     def difference(before, after):
         return {name: n - before.get(name, 0) for name, n in sorted(after.items()) if n > before.get(name, 0)}

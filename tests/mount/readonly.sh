@@ -67,12 +67,12 @@ upper_read_only() {
 	mkdir "$M/d/sub"
 	down
 	local was
-	was=$(mark "$U" "$W")
+	was=$(find "$U" "$W" -printf '%p %y %i %m %U:%G %n %s %T@ %l\n' | sort)
 	mount_only "lowerdir=$L:$D/l2:$D/l3,upperdir=$U,workdir=$W,ro"
 	eq "content" $'1\nup' "$(cat "$M/d/one")"
 	refuses_all
 	down
-	eq "the upper" "$was" "$(mark "$U" "$W")"
+	alike "the upper" "$was" "$(find "$U" "$W" -printf '%p %y %i %m %U:%G %n %s %T@ %l\n' | sort)"
 }
 
 access_times() {
@@ -88,7 +88,7 @@ access_times() {
 		echo x >"$M/d/new" 2>/dev/null
 		down
 	done
-	eq "access times of the layer" "915148800.0000000000 " "$(find "$L" ! -name '.wh.*' -printf '%A@ \n' | sort -u)"
+	eq "access times of the layer" "1999" "$(find "$L" ! -name '.wh.*' -printf '%AY\n' | sort -u)"
 	seen=''
 }
 
