@@ -17,7 +17,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "options.h"
-#include "wire/sysfuse.h"
+#include "base/sysfuse.h"
 #include "wire/wire.h"
 
 #define BUSY_TRIES 50 /* a server that was just unmounted may still be cleaning up */

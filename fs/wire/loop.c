@@ -19,7 +19,7 @@
 #include <sys/mman.h>
 
 #include "base/sys.h"
-#include "wire/sysfuse.h"
+#include "base/sysfuse.h"
 
 #define TICK_MS 1	       /* the watchdog's step while there are requests */
 #define IDLE_TICKS 16	       /* without any before it sleeps until the next one */

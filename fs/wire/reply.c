@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
-#include "wire/sysfuse.h"
+#include "base/sysfuse.h"
 
 /* An id is never given out twice, so there is no need for a generation beside it. */
 #define GENERATION 0

@@ -19,7 +19,7 @@
 #include "wire/init.h"
 #include "wire/ops.h"
 #include "wire/reply.h"
-#include "wire/sysfuse.h"
+#include "base/sysfuse.h"
 
 #define BUF_SIZE (PLY_HEADER_ROOM + PLY_MAX_WRITE)
 #define READ_AHEAD_KB "1024"

@@ -20,7 +20,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "wire/session.h"
-#include "wire/sysfuse.h"
+#include "base/sysfuse.h"
 
 #define GRACE_SECONDS 3
 

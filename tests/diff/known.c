@@ -17,9 +17,6 @@ struct known {
 static const struct known table[] = {
 	{ "*", "acl_remove", "removexattr", "0", "ENODATA",
 	  "removing an ACL that is not there: ext4 says 0, most others ENODATA" },
-	{ "*", "truncate", "p.*time-moved", "yes", "no",
-	  "FUSE moves no time when a truncation leaves the size, which POSIX allows" },
-	{ "*", "special", "p.*time", "*(clock)", "*", "the same by O_TRUNC of an empty file" },
 	{ "overlay", "tree", "d_ino", "*", "*",
 	  "directories of an upper without origin marks are listed with the upper's numbers" },
 	{ "overlay", "tree", "blocks", "*", "*",

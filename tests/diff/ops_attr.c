@@ -51,7 +51,7 @@ static void disturb(const struct pd_step *s, struct pd_outcome *o, int fd)
 		pd_tell(o, "write", write(fd, "x", 1));
 		break;
 	case 1:
-		pd_tell(o, "ftruncate", ftruncate(fd, 3));
+		pd_tell(o, "ftruncate", pd_ftruncate(fd, 3));
 		break;
 	case 2:
 		pd_tell(o, "fallocate", fallocate(fd, 0, 0, 10));

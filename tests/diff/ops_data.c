@@ -128,7 +128,7 @@ static void run_two(struct pd_sys *sys, const struct pd_step *s, struct pd_outco
 		tell_write(o, w, s->n[0], s->n[1], s->n[2]);
 		tell_read(o, "after", r, s->n[0], s->n[1] + 10);
 		if (s->n[3] == 1)
-			pd_tell(o, "ftruncate", ftruncate(w, s->n[0] / 2));
+			pd_tell(o, "ftruncate", pd_ftruncate(w, s->n[0] / 2));
 		if (s->n[3] == 2)
 			pd_tell(o, "unlink", unlink(s->p));
 		tell_read(o, "last", r, 0, s->n[1]);

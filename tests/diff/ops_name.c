@@ -275,7 +275,7 @@ static void run_loop(struct pd_sys *sys, const struct pd_step *s, struct pd_outc
 		return;
 	pd_tell(o, "stat", stat(s->p, &st));
 	pd_tell_fd(o, "open", pd_open(s->p, O_RDWR | O_CREAT, 0644));
-	pd_tell(o, "truncate", truncate(s->p, 0));
+	pd_tell(o, "truncate", pd_truncate(s->p, 0));
 	pd_tell(o, "unlink", unlink(s->p));
 }
 

@@ -110,7 +110,7 @@ static void run_special(struct pd_sys *sys, const struct pd_step *s, struct pd_o
 	pd_tell(o, "chmod", chmod(s->p, 0644));
 	pd_tell(o, "lchown", lchown(s->p, 2000, 1000));
 	pd_tell(o, "utimens", utimensat(AT_FDCWD, s->p, times, AT_SYMLINK_NOFOLLOW));
-	pd_tell(o, "truncate", truncate(s->p, 0));
+	pd_tell(o, "truncate", pd_truncate(s->p, 0));
 }
 
 const struct pd_op pd_ops_odd[] = {

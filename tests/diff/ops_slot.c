@@ -132,7 +132,7 @@ static void run_truncate(struct pd_sys *sys, const struct pd_step *s, struct pd_
 
 	if (fd < 0)
 		return;
-	pd_tell(o, "ftruncate", ftruncate(fd, s->n[1]));
+	pd_tell(o, "ftruncate", pd_ftruncate(fd, s->n[1]));
 	pd_note_stat(o, "fstat", fd);
 }
 

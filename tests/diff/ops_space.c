@@ -21,7 +21,7 @@ static void make_size(struct pd_maker *m, struct pd_step *s)
 static void run_truncate(struct pd_sys *sys, const struct pd_step *s, struct pd_outcome *o)
 {
 	(void)sys;
-	pd_tell(o, "truncate", truncate(s->p, s->n[0]));
+	pd_tell(o, "truncate", pd_truncate(s->p, s->n[0]));
 }
 
 static void run_ftruncate(struct pd_sys *sys, const struct pd_step *s, struct pd_outcome *o)
@@ -32,14 +32,14 @@ static void run_ftruncate(struct pd_sys *sys, const struct pd_step *s, struct pd
 	(void)sys;
 	if (fd < 0)
 		return;
-	pd_tell(o, "ftruncate", ftruncate(fd, s->n[0]));
+	pd_tell(o, "ftruncate", pd_ftruncate(fd, s->n[0]));
 	pd_note_stat(o, "fstat", fd);
 	/* What grew reads as zeros, up to the last byte and no further. */
 	pd_tell(o, "last", pread(fd, &c, 1, s->n[0] ? s->n[0] - 1 : 0));
 	pd_note(o, "byte", "%02x", c);
 	pd_tell(o, "beyond", pread(fd, &c, 1, s->n[0]));
 	if (s->n[1] == 2)
-		pd_tell(o, "again", ftruncate(fd, s->n[0] / 3));
+		pd_tell(o, "again", pd_ftruncate(fd, s->n[0] / 3));
 	pd_tell(o, "close", close(fd));
 }
 

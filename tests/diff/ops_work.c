@@ -211,7 +211,7 @@ static void run_journal(struct pd_sys *sys, const struct pd_step *s, struct pd_o
 		pd_tell(o, "sync", fdatasync(j));
 		pd_tell(o, "pwrite", pwrite(fd, journal, 8, s->n[0] / 2));
 		pd_tell(o, "sync", fdatasync(fd));
-		pd_tell(o, "ftruncate", ftruncate(j, 0));
+		pd_tell(o, "ftruncate", pd_ftruncate(j, 0));
 	}
 	if (j >= 0)
 		pd_tell(o, "close", close(j));

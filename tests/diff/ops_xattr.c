@@ -190,7 +190,7 @@ static void run_cap(struct pd_sys *sys, const struct pd_step *s, struct pd_outco
 	if (s->n[1] == 2)
 		pd_tell(o, "chown", chown(s->p, 1000, 1000));
 	if (s->n[1] == 3)
-		pd_tell(o, "truncate", truncate(s->p, 2));
+		pd_tell(o, "truncate", pd_truncate(s->p, 2));
 	if (s->n[1] == 4)
 		pd_tell(o, "chmod", chmod(s->p, 0711));
 	pd_tell(o, "getxattr", getxattr(s->p, CAPABILITY, cap, sizeof(cap)));

@@ -385,6 +385,8 @@ size_t pd_op_count(void);
 void pd_ops_list(void);
 
 /* open(2) as all operations do it: never blocking, never inherited. */
+int pd_truncate(const char *path, off_t size);
+int pd_ftruncate(int fd, off_t size);
 int pd_open(const char *path, int flags, mode_t mode);
 /* Takes the credentials of a step, 0 being root; root keeps the way back. */
 void pd_become(int as);

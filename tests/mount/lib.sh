@@ -124,6 +124,41 @@ in_kernel() {
 	mount -t overlay overlay -o "lowerdir=${1:-$L},upperdir=$U,workdir=$W" "$M" || skip "the kernel does not mount an overlay here"
 }
 
+# ---- counters ----
+
+# start_counted OPTIONS: a server in the foreground on M; `counted` reads its counters
+start_counted() {
+	local i
+	: >"$D/counters"
+	"$PLYFS" -f -o "$1" "$M" 2>>"$D/counters" </dev/null &
+	server_pid=$!
+	for ((i = 0; i < 500; i++)); do
+		! mountpoint -q "$M" || return 0
+		sleep 0.02
+	done
+	fail "no mount: $(cat "$D/counters")"
+}
+
+# counters: what the server counts, a line each
+counters() {
+	local i size=''
+	: >"$D/counters"
+	kill -USR1 "$server_pid"
+	for ((i = 0; i < 500; i++)); do
+		# It is whole when it says the same twice.
+		[ "$(stat -c %s "$D/counters")" = 0 ] || [ "$(stat -c %s "$D/counters")" != "$size" ] || break
+		size=$(stat -c %s "$D/counters")
+		sleep 0.02
+	done
+	[ -s "$D/counters" ] || fail "SIGUSR1 brings no counters"
+	cat "$D/counters"
+}
+
+# counted NAME: the number behind that name, 0 if it is not there
+counted() {
+	counters | awk -v n="$1" 'index($0, n " ") == 1 { found = $NF } END { print found + 0 }'
+}
+
 # ---- things to work on ----
 
 # py [ARGUMENT]...: the python program on standard input, with all of ply.py; the part fails if it does

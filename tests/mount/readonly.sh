@@ -67,12 +67,12 @@ upper_read_only() {
 	mkdir "$M/d/sub"
 	down
 	local was
-	was=$(find "$U" "$W" -printf '%p %y %i %m %U:%G %n %s %T@ %l\n' | sort)
+	was=$(find "$U" -printf '%p %y %i %m %U:%G %n %s %T@ %l\n' | sort)
 	mount_only "lowerdir=$L:$D/l2:$D/l3,upperdir=$U,workdir=$W,ro"
 	eq "content" $'1\nup' "$(cat "$M/d/one")"
 	refuses_all
 	down
-	alike "the upper" "$was" "$(find "$U" "$W" -printf '%p %y %i %m %U:%G %n %s %T@ %l\n' | sort)"
+	alike "the upper" "$was" "$(find "$U" -printf '%p %y %i %m %U:%G %n %s %T@ %l\n' | sort)"
 }
 
 access_times() {

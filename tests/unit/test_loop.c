@@ -17,7 +17,6 @@
 #include <cmocka.h>
 
 #include "wire/loop.c"	  // NOLINT(bugprone-suspicious-include)
-#include "wire/sysfuse.c" // NOLINT(bugprone-suspicious-include)
 
 #define HAND_OVER 10000 /* waits for a WAKE, having handed over */
 #define ASIDE 10001	/* the same by ply_loop_aside */

@@ -2,8 +2,8 @@
  * What serving a mount needs of the operating system beside base/sys.h: the device, the process,
  * the mountpoint. As there, each wrapper returns what the call returns, or -errno.
  */
-#ifndef PLY_WIRE_SYSFUSE_H
-#define PLY_WIRE_SYSFUSE_H
+#ifndef PLY_BASE_SYSFUSE_H
+#define PLY_BASE_SYSFUSE_H
 
 #include <stddef.h>
 #include <sys/types.h>

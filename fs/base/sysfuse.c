@@ -1,5 +1,5 @@
 /* Thin wrappers around the system calls of a server, see the header. */
-#include "wire/sysfuse.h"
+#include "base/sysfuse.h"
 
 #include <errno.h>
 #include <fcntl.h>
