@@ -139,11 +139,12 @@ demo:
 	+@$(submake) all
 	@PLYFS=$(BUILD)/plyfs tests/demo.sh
 
-bench: tests-build
-	tests/bench/run $(BENCHFLAGS)
+# BENCHFLAGS: see tests/bench/run --help; --quick for a first look.
+bench: all
+	PLYFS=$(BUILD)/plyfs tests/bench/run $(BENCHFLAGS)
 
-bench-requests: tests-build
-	@$(run_tests) requests
+bench-requests: all
+	PLYFS=$(BUILD)/plyfs tests/bench/requests
 
 deps:
 	@tests/deps check

@@ -65,10 +65,10 @@ static void grow(struct ply_table *t)
 
 void ply_table_add(struct ply_table *t, struct ply_link *link, uint64_t hash)
 {
+	if (!t->old && t->count > t->mask)
+		grow(t);
 	if (t->old)
 		move_some(t, hash);
-	else if (t->count > t->mask)
-		grow(t);
 	link->hash = hash;
 	push(&t->buckets[hash & t->mask], link);
 	t->count++;

@@ -246,7 +246,7 @@ static int open_tmpfile(struct ply_union *u, struct ply_node *dir, int dirfd,
 			const struct ply_make *how)
 {
 	mode_t mode = how->mode & 07777;
-	struct statx stx;
+	struct statx stx, made = { 0 };
 	int acl = ply_has_default_acl(u, dir, dirfd), fd, err = 0;
 	gid_t gid = how->cred.gid;
 
@@ -259,10 +259,13 @@ static int open_tmpfile(struct ply_union *u, struct ply_node *dir, int dirfd,
 	err = sys_statx(dirfd, "", STATX_MODE, &stx);
 	if (!err && (stx.stx_mode & S_ISGID))
 		gid = (gid_t)-1;
+	/* A change of owner takes set-id bits away; what an ACL left of the mode stays. */
+	if (!err && (mode & (S_ISUID | S_ISGID)))
+		err = sys_statx(fd, "", STATX_MODE, &made);
 	if (!err)
 		err = sys_chown(fd, "", how->cred.uid, gid);
-	if (!err && (mode & (S_ISUID | S_ISGID)))
-		err = sys_chmod(fd, "", acl ? mode : mode & ~how->cred.umask);
+	if (!err && made.stx_mode)
+		err = sys_chmod(fd, "", made.stx_mode & 07777);
 	if (err)
 		sys_close(fd);
 	return err ? err : fd;

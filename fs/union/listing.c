@@ -191,8 +191,11 @@ static void lay_item(struct ply_item *top, const struct ply_item *low)
 
 	if (!(top->flags & PLY_ITEM_LOWER_CLOSED) && !whiteout)
 		top->flags |= PLY_ITEM_LOWER;
-	if (!(top->flags & PLY_ITEM_CLOSED) && is_dir)
+	if (!(top->flags & PLY_ITEM_CLOSED) && is_dir) {
+		if (!(top->mask >> PLY_MASK_REST))
+			top->rest = low->rest;
 		top->mask |= low->mask;
+	}
 	if (whiteout || !is_dir || (low->flags & PLY_ITEM_CLOSED))
 		top->flags |= PLY_ITEM_CLOSED | PLY_ITEM_LOWER_CLOSED;
 }
@@ -247,6 +250,7 @@ int ply_listing_lay(struct ply_listing *l, struct ply_listing *below, unsigned i
 		struct ply_item *item = &below->main.at[k];
 
 		item->mask = item->flags & PLY_ITEM_WHITEOUT ? 0 : bit;
+		item->rest = (uint16_t)i;
 		if (item->flags & PLY_ITEM_CLOSED)
 			item->flags |= PLY_ITEM_LOWER_CLOSED;
 	}

@@ -31,6 +31,7 @@ struct ply_item {
 	uint64_t
 		mask; /* bit i: look in lowers[i] of the directory; the last bit: in all from there on */
 	uint32_t name; /* offset in the names */
+	uint16_t rest; /* with the last bit of mask: the first of those lowers that has it */
 	uint8_t type;  /* DT_ value */
 	uint8_t flags;
 };

@@ -24,6 +24,7 @@ struct hint {
 	int known;
 	int upper;
 	uint64_t mask;
+	int rest; /* with the last bit of mask: from which of those on */
 };
 
 /* What was found: a file in one layer, or a directory in several. */
@@ -79,7 +80,9 @@ static int wants(const struct hint *hint, int index)
 		return 1;
 	if (index < 0)
 		return hint->upper;
-	return (hint->mask >> (index < PLY_MASK_REST ? index : PLY_MASK_REST)) & 1;
+	if (index >= PLY_MASK_REST)
+		return hint->mask >> PLY_MASK_REST && index >= hint->rest;
+	return (hint->mask >> index) & 1;
 }
 
 static int layer_index(const struct ply_dir *d, int index)
@@ -210,6 +213,7 @@ static int get_hint(struct ply_union *u, struct ply_node *dir, const char *name,
 	hint->known = 1;
 	hint->upper = (item->flags & PLY_ITEM_UPPER) != 0;
 	hint->mask = item->mask;
+	hint->rest = item->rest;
 	return 0;
 }
 

@@ -235,6 +235,7 @@ int ply_union_open(const struct ply_union_config *cfg, struct ply_union **up, st
 	for (unsigned i = 0; i < u->nlayers; i++)
 		u->layers[i].root = -1;
 	u->upper.work = u->upper.work_root = -1;
+	atomic_init(&u->upper.index, -1);
 	u->sync = cfg->sync;
 	u->uid = geteuid();
 	u->gid = getegid();

@@ -162,7 +162,7 @@ class Unionfs(System):
 
 class Plyfs(FuseOverlayfs):
     name = "plyfs"
-    server = os.environ.get("PLYFS", f"{TOP}/build/plyfs")
+    server = os.path.abspath(os.environ.get("PLYFS", f"{TOP}/build/plyfs"))
 
     def __init__(self):
         super().__init__()

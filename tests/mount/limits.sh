@@ -20,7 +20,7 @@ P
 walk_all() {
 	hundred_thousand "$L"
 	(ulimit -n 256 && up) || exit
-	local pid left
+	local pid left changed
 	pid=$(server)
 	eq "found" 100501 "$(find "$M" | wc -l)"
 	eq "matches" 500 "$(grep -rl 'file 70 of' "$M" | wc -l)"
@@ -36,13 +36,16 @@ os.sync()
 for d, fd in enumerate(fds):
     eq(f"content of {d}", b"new %d" % d, os.pread(fd, len("new %d" % d), 0))
 P
+	eq "written" 500 "$(grep -rl '^new' "$M" | wc -l)"
 	find "$M" -name 'f1*' -path '*d1*' | xargs chmod 600 || fail "chmod"
 	left=$((100501 - $(find "$M" -name 'f2*' -path '*d2*' | wc -l)))
 	find "$M" -name 'f2*' -path '*d2*' -delete || fail "delete"
 	eq "left" $left "$(find "$M" | wc -l)"
 	[ "$(ls "/proc/$pid/fd" | wc -l)" -le 256 ] || fail "the server has more descriptors than it may have"
+	changed=$(grep -rl '^new' "$M" | wc -l)
 	again
-	eq "changed" 500 "$(grep -rl '^new' "$M" | wc -l)"
+	eq "left after a remount" $left "$(find "$M" | wc -l)"
+	eq "written, after a remount" "$changed" "$(grep -rl '^new' "$M" | wc -l)"
 }
 
 memory_freed() {
@@ -55,9 +58,12 @@ for d in range(20):
         os.close(os.open(f"d{d}/f{i}", os.O_CREAT | os.O_WRONLY))
 P
 	start_counted "lowerdir=$L,upperdir=$U,workdir=$W"
-	find "$M" -printf '%s' >"$D/out"
 	local before after i
-	before=$(counted '# INODES:')
+	for i in {1..5}; do # somebody else may drop the caches, too
+		find "$M" -printf '%s' >"$D/out"
+		before=$(counted '# INODES:')
+		[ "$before" -lt 20000 ] || break
+	done
 	[ "$before" -ge 20000 ] || fail "$before nodes after a walk over 20,000 files"
 	for i in {1..10}; do
 		sync

@@ -29,7 +29,7 @@ shows() {
 	diff "$D/tree" <(tree_of "$M") || fail "$1 shows (>) something else"
 	down
 	mkdir "$D/upper2" "$D/work2"
-	touch -r "$U" "$D/upper2"
+	touch -r "$D/layer" "$D/upper2"
 	mount_at "$M" "lowerdir=$1,upperdir=$D/upper2,workdir=$D/work2" || fail "no mount: $(cat "$T/mount.log")"
 	diff "$D/tree" <(tree_of "$M") || fail "$1 below an upper shows (>) something else"
 	local layer

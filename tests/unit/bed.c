@@ -40,6 +40,7 @@ int bed_setup(void **state)
 		return -1;
 	}
 	umask(022);
+	chmod(b->top, 0755); /* other users come here too */
 	*state = b;
 	return 0;
 }

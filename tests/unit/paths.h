@@ -61,6 +61,8 @@ void first_difference(const char *a, const char *b, const char **in_a, const cha
 /* Fails with these. */
 void check_same_tree(const char *got, const char *wanted, const char *file, int line);
 #define assert_same_tree(got, wanted) check_same_tree(got, wanted, __FILE__, __LINE__)
+/* Makes a plain directory of the bed hold what the union shows: types, content and hard links. */
+void copy_of_union(struct bed *b, const char *path);
 /* A fresh union over the same directories must show the same. */
 void check_again(struct bed *b, unsigned flags, const char *file, int line);
 #define assert_same_again(b, flags) check_again(b, flags, __FILE__, __LINE__)

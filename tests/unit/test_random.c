@@ -256,73 +256,6 @@ static void make_links(struct bed *b)
 	}
 }
 
-/* Files that were copied already, by number. */
-static struct {
-	uint64_t ino;
-	char path[4096];
-} copied[64];
-static unsigned ncopied;
-
-static const char *copied_before(const struct statx *attr, const char *path)
-{
-	for (unsigned i = 0; i < ncopied; i++)
-		if (copied[i].ino == attr->stx_ino)
-			return copied[i].path;
-	assert_true(ncopied < 64);
-	copied[ncopied].ino = attr->stx_ino;
-	snprintf(copied[ncopied++].path, sizeof(copied[0].path), "%s", path);
-	return NULL;
-}
-
-static void copy_out(struct bed *b, struct ply_node *node, const char *path);
-
-struct copying {
-	struct bed *b;
-	struct ply_node *dir;
-	const char *path;
-};
-
-static int copy_entry(void *arg, const char *name, const struct ply_entry *entry, uint64_t cookie)
-{
-	struct copying *c = arg;
-	char path[4096];
-
-	(void)cookie;
-	if (!entry->node)
-		return 1;
-	snprintf(path, sizeof(path), "%s/%s", c->path, name);
-	copy_out(c->b, entry->node, path);
-	ply_forget(c->b->u, entry->node, 1);
-	return 1;
-}
-
-/* The union as a plain directory. */
-static void copy_out(struct bed *b, struct ply_node *node, const char *path)
-{
-	struct copying c = { .b = b, .dir = node, .path = path };
-	const char *old;
-	char target[256];
-	struct statx attr;
-	ssize_t n;
-
-	assert_ok(ply_getattr(b->u, node, &attr));
-	if (S_ISDIR(attr.stx_mode)) {
-		put_dir(b, path);
-		assert_ok(ply_readdir(b->u, node, 0, copy_entry, &c));
-	} else if (S_ISLNK(attr.stx_mode)) {
-		n = ply_readlink(b->u, node, target, sizeof(target) - 1);
-		assert_true(n > 0);
-		target[n] = '\0';
-		put_symlink(b, path, target);
-	} else {
-		old = attr.stx_nlink > 1 ? copied_before(&attr, path) : NULL;
-		if (old)
-			put_link(b, path, old);
-		else
-			put_file(b, path, node_text(b, node));
-	}
-}
-
 static void compare(struct bed *b, unsigned flags)
 {
 	char *got = tree_of_union(b, flags);
@@ -349,8 +282,7 @@ static void run(struct bed *b, const struct plan *plan, unsigned steps)
 	if (plan->links)
 		make_links(b);
 	bed_open(b, plan->layers, 0, &plan->how);
-	ncopied = 0;
-	copy_out(b, ply_root(b->u), "plain");
+	copy_of_union(b, "plain");
 	compare(b, plan->compares);
 	for (unsigned i = 0; i < steps; i++) {
 		const struct op *op = &ops[rnd(sizeof(ops) / sizeof(ops[0]))];
@@ -377,7 +309,7 @@ static void run(struct bed *b, const struct plan *plan, unsigned steps)
 static void run_seeds(void **state, const struct plan *plan)
 {
 	const char *one = getenv("PLY_SEED");
-	unsigned first = one ? (unsigned)atoi(one) : 1, last = one ? first : 12;
+	unsigned first = one ? (unsigned)atoi(one) : 1, last = one ? first : getenv("PLY_LONG") ? 60 : 4;
 
 	for (unsigned seed = first; seed <= last; seed++) {
 		seed_state = seed * 1000003ull;

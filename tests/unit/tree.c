@@ -4,13 +4,14 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 #include <xxhash.h>
 
 #include "paths.h"
 
-#define DATA_MAX (8 << 20)
+#define DATA_MAX (16 << 20)
 
 struct tree {
 	unsigned flags;
@@ -307,4 +308,81 @@ void check_again(struct bed *b, unsigned flags, const char *file, int line)
 	check_same_tree(after, before, file, line);
 	free(before);
 	free(after);
+}
+
+/* ---- the union as a plain directory ---- */
+
+/* Files that were copied already, by number. */
+static struct {
+	uint64_t ino;
+	char path[4096];
+} copied[64];
+static unsigned ncopied;
+
+static const char *copied_before(const struct statx *attr, const char *path)
+{
+	for (unsigned i = 0; i < ncopied; i++)
+		if (copied[i].ino == attr->stx_ino)
+			return copied[i].path;
+	assert_true(ncopied < 64);
+	copied[ncopied].ino = attr->stx_ino;
+	snprintf(copied[ncopied++].path, sizeof(copied[0].path), "%s", path);
+	return NULL;
+}
+
+struct copying {
+	struct bed *b;
+	const char *path;
+};
+
+static void copy_out(struct bed *b, struct ply_node *node, const char *path);
+
+static int copy_entry(void *arg, const char *name, const struct ply_entry *entry, uint64_t cookie)
+{
+	struct copying *c = arg;
+	char path[4096];
+
+	(void)cookie;
+	if (!entry->node)
+		return 1;
+	snprintf(path, sizeof(path), "%s/%s", c->path, name);
+	copy_out(c->b, entry->node, path);
+	ply_forget(c->b->u, entry->node, 1);
+	return 1;
+}
+
+/* The union as a plain directory. */
+static void copy_out(struct bed *b, struct ply_node *node, const char *path)
+{
+	struct copying c = { .b = b, .path = path };
+	const char *old;
+	char target[256];
+	struct statx attr;
+	ssize_t n;
+
+	assert_ok(ply_getattr(b->u, node, &attr));
+	if (S_ISDIR(attr.stx_mode)) {
+		put_dir(b, path);
+		assert_ok(ply_readdir(b->u, node, 0, copy_entry, &c));
+	} else if (S_ISLNK(attr.stx_mode)) {
+		n = ply_readlink(b->u, node, target, sizeof(target) - 1);
+		assert_true(n > 0);
+		target[n] = '\0';
+		put_symlink(b, path, target);
+	} else if (!S_ISREG(attr.stx_mode)) {
+		put_node(b, path, attr.stx_mode, makedev(attr.stx_rdev_major, attr.stx_rdev_minor));
+	} else {
+		old = attr.stx_nlink > 1 ? copied_before(&attr, path) : NULL;
+		if (old)
+			put_link(b, path, old);
+		else
+			put_file(b, path, node_text(b, node));
+	}
+}
+
+void copy_of_union(struct bed *b, const char *path)
+{
+	ncopied = 0;
+	put_remove(b, path);
+	copy_out(b, ply_root(b->u), path);
 }

@@ -1,0 +1,376 @@
+#!/bin/bash
+# Data: every way to read and write it gives what a plain file system gives, from the layer and after a copy-up.
+. "$(dirname "$0")/lib.sh"
+
+blocks() {
+	head -c 1M /dev/urandom >"$L/f"
+	cp "$L/f" "$D/want"
+	up
+	py "$M/f" "$D/want" <<'P'
+path, other = sys.argv[1:]
+want = bytearray(open(other, "rb").read())
+room = mmap.mmap(-1, 65536)
+view = memoryview(room)
+fd = os.open(path, os.O_RDWR | os.O_DIRECT)
+eq("read from the layer", len(room), os.preadv(fd, [view], 65536))
+eq("what was read", True, room[:] == want[65536:131072])
+plain = os.open(path, os.O_RDWR)
+os.pwrite(plain, b"dirty", 70000)
+want[70000:70005] = b"dirty"
+os.preadv(fd, [view], 65536)
+eq("read of what another one wrote", True, room[:] == want[65536:131072])
+room[:] = b"D" * 65536
+eq("written", 65536, os.pwritev(fd, [view], 524288))
+want[524288:589824] = b"D" * 65536
+eq("by another one", True, os.pread(plain, 2 << 20, 0) == want)
+eq("beyond the end", 65536, os.pwritev(fd, [view], 1 << 20))
+want += b"D" * 65536
+os.fsync(fd)
+eq("all", True, open(path, "rb").read() == want)
+eq("read beyond the end", 0, os.preadv(fd, [view], 4 << 20))
+open(other, "wb").write(want)
+P
+	again
+	cmp "$M/f" "$D/want"
+}
+
+appenders() {
+	echo start >"$L/log"
+	up
+	py "$M/log" <<'P'
+path = sys.argv[1]
+
+def work(number):
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND)
+    for i in range(2000):
+        os.write(fd, b"%d %d\n" % (number, i))
+
+eq("status", [0, 0, 0], in_parallel(work, 3))
+lines = slurp(path).splitlines()
+eq("lines", 6001, len(lines))
+for number in range(3):
+    eq(f"those of {number}, in order", [f"{number} {i}" for i in range(2000)], [x for x in lines if x.startswith(f"{number} ")])
+P
+	local before
+	before=$(sha256sum <"$M/log")
+	again
+	eq "after a remount" "$before" "$(sha256sum <"$M/log")"
+}
+
+mapped() {
+	head -c 100000 /dev/zero | tr '\0' l >"$L/f"
+	up
+	py "$M" <<'P'
+os.chdir(sys.argv[1])
+a, b = os.open("f", os.O_RDWR), os.open("f", os.O_RDWR)
+one, two = mmap.mmap(a, 100000), mmap.mmap(b, 100000)
+private = mmap.mmap(a, 100000, mmap.MAP_PRIVATE)
+private[0:1] = b"P"
+one[50000:50005] = b"store"
+eq("by the other mapping", b"store", two[50000:50005])
+eq("by read", b"store", os.pread(b, 5, 50000))
+os.pwrite(b, b"write", 10)
+eq("what was written, by a mapping", b"write", one[10:15])
+eq("a private mapping keeps its own", (b"P", b"l"), (private[0:1], two[0:1]))
+one.flush()
+os.close(a)
+two[99999:] = b"Z"
+two.close()
+one.close()
+os.close(b)
+eq("after all was closed", "Z", slurp("f")[-1])
+# beyond the end of a truncated file reads as zeros when it grows again
+fd = os.open("f", os.O_RDWR)
+os.ftruncate(fd, 4097)
+os.ftruncate(fd, 10000)
+m = mmap.mmap(fd, 10000)
+eq("what was cut off", b"\0" * 5903, m[4097:])
+P
+	again
+	py "$M/f" <<'P'
+got = slurp(sys.argv[1])
+eq("after a remount", (10000, "store" not in got, "write", "\0"), (len(got), True, got[10:15], got[-1]))
+P
+}
+
+allocated() {
+	head -c 64K /dev/zero | tr '\0' l >"$L/f"
+	local n
+	for n in a b c d e; do cp "$L/f" "$L/$n"; done
+	up
+	py "$M" <<'P'
+KEEP, PUNCH, COLLAPSE, ZERO, INSERT, UNSHARE = 1, 2, 8, 0x10, 0x20, 0x40
+os.chdir(sys.argv[1])
+l = b"l" * 65536
+
+def use(name, mode, offset, length):
+    fd = os.open(name, os.O_RDWR)
+    try:
+        fallocate(fd, mode, offset, length)
+    finally:
+        os.close(fd)
+
+def content(name):
+    return open(name, "rb").read()
+
+use("a", 0, 65536, 1000)
+eq("plain: grows by zeros", True, content("a") == l + b"\0" * 1000)
+use("b", KEEP, 65536, 1 << 20)
+eq("KEEP_SIZE: content", True, content("b") == l)
+use("c", PUNCH | KEEP, 5000, 30000)
+eq("PUNCH_HOLE", True, content("c") == l[:5000] + b"\0" * 30000 + l[35000:])
+# Not every file system has this one: then it says so, and changes nothing.
+if not err(use, "d", ZERO, 60000, 10000):
+    eq("ZERO_RANGE", True, content("d") == l[:60000] + b"\0" * 10000)
+else:
+    fails("ZERO_RANGE", "EOPNOTSUPP", use, "d", ZERO, 60000, 10000)
+    eq("ZERO_RANGE refused", True, content("d") == l)
+for mode, label in ((COLLAPSE, "COLLAPSE_RANGE"), (INSERT, "INSERT_RANGE")):
+    if err(use, "e", mode, 4096, 4096):
+        fails(label, "EOPNOTSUPP", use, "e", mode, 4096, 4096)
+        eq(f"{label} refused", True, content("e") == l)
+    else:
+        os.truncate("e", 0)
+        spit("e", l)
+spit("new", "x")
+use("new", 0, 0, 10000)
+eq("of a new file", b"x" + b"\0" * 9999, content("new"))
+fails("of a read-only descriptor", "EBADF", lambda: fallocate(os.open("f", os.O_RDONLY), 0, 0, 10))
+P
+	local before
+	before=$(cd "$M" && sha256sum -- *)
+	again
+	alike "after a remount" "$before" "$(cd "$M" && sha256sum -- *)"
+}
+
+# Holes and data are told truly, also of what was written a moment ago.
+holes_seen() {
+	py "$L/f" <<'P'
+with open(sys.argv[1], "wb") as f:
+    f.truncate(1 << 20)
+    f.seek(262144)
+    f.write(b"d" * 65536)
+P
+	up
+	py "$M" <<'P'
+os.chdir(sys.argv[1])
+
+def extents(fd):
+    found, at = [], 0
+    while True:
+        try:
+            start = os.lseek(fd, at, os.SEEK_DATA)
+        except OSError as e:
+            eq("end of the data", "ENXIO", ename(e.errno))
+            return found
+        at = os.lseek(fd, start, os.SEEK_HOLE)
+        found.append((start, at))
+
+def covered(fd, *wanted):
+    got = extents(fd)
+    for start, end in wanted:
+        if not any(a <= start and end <= b for a, b in got):
+            fail(f"{(start, end)} is no data; data is {got}")
+
+fd = os.open("f", os.O_RDWR)
+covered(fd, (262144, 327680))
+eq("the hole before", True, extents(fd)[0][0] > 0)
+os.pwrite(fd, b"new", 700000)
+covered(fd, (262144, 327680), (700000, 700003))
+os.pwrite(fd, b"beyond", 2 << 20)
+covered(fd, (262144, 327680), (700000, 700003), (2 << 20, (2 << 20) + 6))
+eq("a hole in between", True, os.lseek(fd, 327680, os.SEEK_HOLE) < 700000)
+new = os.open("new", os.O_CREAT | os.O_RDWR)
+os.pwrite(new, b"x" * 10, 1 << 20)
+covered(new, (1 << 20, (1 << 20) + 10))
+m = mmap.mmap(new, (1 << 20) + 10)
+m[500000:500004] = b"mmap"
+covered(new, (500000, 500004), (1 << 20, (1 << 20) + 10))
+eq("a hole before it", True, extents(new)[0][0] > 0)
+fails("SEEK_DATA beyond the end", "ENXIO", os.lseek, new, 5 << 20, os.SEEK_DATA)
+P
+	cp --sparse=auto "$M/new" "$D/copy"
+	cmp "$M/new" "$D/copy" || fail "cp of a sparse file differs"
+}
+
+ranges_copied() {
+	head -c 1M /dev/urandom >"$L/f"
+	up
+	py "$M" "$L/f" <<'P'
+os.chdir(sys.argv[1])
+want = open(sys.argv[2], "rb").read()
+source = os.open("f", os.O_RDONLY)
+new = os.open("new", os.O_CREAT | os.O_RDWR)
+
+def copy(a, at, b, to, length):
+    while length:
+        n = os.copy_file_range(a, b, length, at, to)
+        if n == 0:
+            return
+        at, to, length = at + n, to + n, length - n
+
+copy(source, 0, new, 0, 1 << 20)
+eq("from the layer", True, os.pread(new, 2 << 20, 0) == want)
+os.pwrite(new, b"dirty", 100)
+copy(new, 50, new, 1 << 20, 100000)
+eq("within a file that was just written", True, os.pread(new, 100000, 1 << 20) == os.pread(new, 100000, 50))
+back = os.open("f", os.O_RDWR)
+copy(new, 1 << 20, back, 10, 1000)
+eq("onto a file of the layer", True, os.pread(back, 2 << 20, 0) == want[:10] + os.pread(new, 1000, 50) + want[1010:])
+fails("overlapping", "EINVAL", os.copy_file_range, new, new, 1000, 0, 500)
+eq("beyond the end", 0, os.copy_file_range(source, new, 1000, 5 << 20, 0))
+P
+	cp "$M/f" "$M/g"
+	cp --reflink=auto "$M/g" "$M/h"
+	cmp "$M/f" "$M/h" || fail "cp"
+	local before
+	before=$(cd "$M" && sha256sum -- *)
+	again
+	alike "after a remount" "$before" "$(cd "$M" && sha256sum -- *)"
+}
+
+other_calls() {
+	head -c 300000 /dev/urandom >"$L/f"
+	up
+	py "$M" "$L/f" <<'P'
+os.chdir(sys.argv[1])
+want = open(sys.argv[2], "rb").read()
+source = os.open("f", os.O_RDONLY)
+out = os.open("sent", os.O_CREAT | os.O_WRONLY)
+sent = 0
+while sent < len(want):
+    sent += os.sendfile(out, source, sent, len(want) - sent)
+eq("sendfile", True, open("sent", "rb").read() == want)
+fd = os.open("vectors", os.O_CREAT | os.O_RDWR | os.O_SYNC)
+os.writev(fd, [b"a" * 5000, b"b", b"", b"c" * 3])
+eq("writev", b"a" * 5000 + b"bccc", os.pread(fd, 9999, 0))
+os.ftruncate(fd, 3)
+os.lseek(fd, 0, os.SEEK_END)
+os.write(fd, b"end")
+eq("at the end", b"aaaend", os.pread(fd, 9999, 0))
+os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+os.posix_fadvise(source, 0, 0, os.POSIX_FADV_DONTNEED)
+eq("after DONTNEED", (b"aaaend", True), (os.pread(fd, 9999, 0), os.pread(source, 1 << 20, 0) == want))
+os.fdatasync(fd)
+at = os.open(".", os.O_RDONLY)
+os.fsync(at)
+os.truncate("f", 1 << 33)
+eq("a size of 8 GiB", 1 << 33, os.stat("f").st_size)
+eq("its end", b"\0" * 10, os.pread(source, 10, (1 << 33) - 10))
+os.truncate("f", 100)
+eq("and back", want[:100], open("f", "rb").read())
+fails("read of a directory", "EISDIR", os.read, at, 10)
+P
+}
+
+# Each of four processes does at random what can be done to a file, and knows what must be in it.
+at_random() {
+	local n
+	for n in 0 1 2 3; do head -c 400000 /dev/urandom >"$L/f$n"; done
+	cp "$L"/f? "$D"
+	up
+	py "$M" "$D" <<'P'
+KEEP, PUNCH = 1, 2
+at, models = sys.argv[1:]
+END = time.monotonic() + 8
+LIMIT = 600000
+
+def work(number):
+    r = random.Random(number)
+    path = f"{at}/f{number}"
+    want = bytearray(open(f"{models}/f{number}", "rb").read())
+    done = []
+
+    def span(limit):
+        a = r.randrange(limit)
+        return a, min(r.choice((1, 100, 4096, 70000)), limit - a)
+
+    def put(a, data):
+        if a > len(want):
+            want.extend(bytes(a - len(want)))
+        want[a:a + len(data)] = data
+
+    fd = os.open(path, os.O_RDWR)
+    while time.monotonic() < END:
+        what = r.choice("write write read read truncate punch fsync mmap copy reopen zero".split())
+        done.append(what)
+        if what == "write":
+            a, n = span(LIMIT)
+            data = r.randbytes(n)
+            os.pwrite(fd, data, a)
+            put(a, data)
+        elif what == "read":
+            a, n = span(LIMIT)
+            if os.pread(fd, n, a) != want[a:a + n]:
+                fail(f"{path}: {n} bytes at {a} are wrong after {done[-12:]}, seed {number}")
+        elif what == "truncate" and r.random() < 0.3:
+            size = r.randrange(LIMIT)
+            os.ftruncate(fd, size)
+            if size < len(want):
+                del want[size:]
+            else:
+                want.extend(bytes(size - len(want)))
+        elif what == "punch":
+            a, n = span(LIMIT)
+            fallocate(fd, PUNCH | KEEP, a, n)
+            n = max(0, min(n, len(want) - a))
+            want[a:a + n] = bytes(n)
+        elif what == "fsync":
+            os.fsync(fd)
+        elif what == "mmap" and len(want) > 10000:
+            a = r.randrange(len(want) - 5000)
+            m = mmap.mmap(fd, len(want))
+            m[a:a + 5000] = data = r.randbytes(5000)
+            m.close()
+            put(a, data)
+        elif what == "copy" and len(want) > 10000:
+            n = r.randrange(1, 5000)
+            a, b = r.randrange(len(want) - n), r.randrange(LIMIT)
+            if abs(a - b) > n:
+                n = os.copy_file_range(fd, fd, n, a, b)
+                put(b, want[a:a + n])
+        elif what == "zero":
+            a, n = span(LIMIT)
+            fallocate(fd, 0, a, n)
+            if a + n > len(want):
+                want.extend(bytes(a + n - len(want)))
+        elif what == "reopen":
+            os.close(fd)
+            fd = os.open(path, os.O_RDWR)
+        eq(f"{path}: size after {done[-12:]}, seed {number}", len(want), os.fstat(fd).st_size)
+    os.close(fd)
+    if open(path, "rb").read() != want:
+        fail(f"{path}: wrong at the end, seed {number}")
+    open(f"{models}/f{number}", "wb").write(want)
+    return 0
+
+eq("status", [0] * 4, in_parallel(work, 4))
+P
+	again
+	for n in 0 1 2 3; do cmp "$M/f$n" "$D/f$n" || fail "f$n after a remount"; done
+}
+
+big() {
+	head -c 300M /dev/urandom >"$L/big"
+	up
+	eq "read" "$(sha256sum <"$L/big")" "$(sha256sum <"$M/big")"
+	printf X | dd of="$M/big" bs=1 seek=200000000 conv=notrunc status=none
+	cp "$L/big" "$D/want"
+	printf X | dd of="$D/want" bs=1 seek=200000000 conv=notrunc status=none
+	cmp "$D/want" "$M/big" || fail "copied up"
+	dd if="$M/big" of="$M/copy" bs=1M status=none
+	again
+	cmp "$D/want" "$M/big" || fail "copied up, after a remount"
+	cmp "$D/want" "$M/copy" || fail "the copy, after a remount"
+}
+
+holds "O_DIRECT agrees with the page cache" blocks
+holds "three appenders lose and mix no line" appenders
+holds "shared mappings, reads and writes agree" mapped
+holds "fallocate does what its mode says, or says that it cannot" allocated
+holds "SEEK_HOLE and SEEK_DATA know what was just written" holes_seen
+holds "copy_file_range copies what is there now" ranges_copied
+holds "sendfile, writev, fadvise, O_SYNC, sizes beyond 4 GiB" other_calls
+holds "random operations of four processes leave what they must" at_random
+holds "big files are read, written and copied up whole" big
+finish
