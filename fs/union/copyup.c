@@ -191,12 +191,28 @@ static void go_up(struct ply_union *u, struct copy *c, int links)
 	}
 }
 
-/* Unlinked while it was copied: the copy gets no name, and is kept by its descriptor. */
+/* The copy goes on by the name that it has in the work directory. */
+static int publish_parked(struct ply_union *u, struct copy *c)
+{
+	struct ply_name *record = ply_name_alloc(c->node, u->work_node, c->tmp.text);
+
+	if (!record)
+		return -ENOMEM;
+	pthread_mutex_lock(&c->node->lock);
+	ply_name_add_dead(u, record);
+	go_up(u, c, 1);
+	pthread_mutex_unlock(&c->node->lock);
+	return 0;
+}
+
+/* Unlinked before it was copied: the copy gets no name, and is kept by its descriptor if there are enough. */
 static int publish_nameless(struct ply_union *u, struct copy *c)
 {
 	struct ply_node *node = c->node;
 	int fd = c->fd;
 
+	if (atomic_load(&u->nheld) >= u->held_budget)
+		return publish_parked(u, c);
 	if (fd < 0) {
 		fd = ply_open_retry(u, u->upper.work, c->tmp.text, O_PATH | O_NOFOLLOW, 0);
 		if (fd < 0)

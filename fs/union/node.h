@@ -229,7 +229,7 @@ struct ply_name *ply_name_alloc(struct ply_node *node, struct ply_node *dir, con
 void ply_name_free(struct ply_name *name);
 /* ... and its taking the old one's place. */
 void ply_name_replace(struct ply_union *u, struct ply_name *old, struct ply_name *name);
-/* Gives a node a way to its upper inode that is no name of the union: its parent is index_node. */
+/* Gives a node a way to its upper inode that is no name of the union: below index_node or work_node. */
 void ply_name_add_dead(struct ply_union *u, struct ply_name *name);
 /* Takes such a way off again. */
 void ply_name_remove_dead(struct ply_union *u, struct ply_name *name);

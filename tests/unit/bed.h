@@ -23,7 +23,7 @@ struct bed {
 	char top[256];
 	struct ply_union *u;
 	struct ply_union_config cfg; /* as of the last bed_open */
-	size_t fds; /* open descriptors before bed_open */
+	size_t fds;		     /* open descriptors before bed_open */
 };
 
 /* For cmocka: *state is the bed. */
@@ -32,7 +32,8 @@ int bed_teardown(void **state);
 #define bed_test(f) cmocka_unit_test_setup_teardown(f, bed_setup, bed_teardown)
 
 /* A path in the bed, in one of a few buffers that are used in turn. */
-const char *bed_path(const struct bed *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+const char *bed_path(const struct bed *b, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 
 /* Things on disk; missing parents are made, the old thing is replaced. */
 void put_file(struct bed *b, const char *path, const char *text);
@@ -57,7 +58,8 @@ const char *disk_text(struct bed *b, const char *path);
  */
 enum bed_flags {
 	BED_READONLY = 1 << 0,
-	BED_PRIVATE = 1 << 1, /* layers through private copies of their mounts, as a server opens them */
+	BED_PRIVATE =
+		1 << 1, /* layers through private copies of their mounts, as a server opens them */
 };
 void bed_open(struct bed *b, unsigned nlowers, unsigned flags, const struct ply_union_config *how);
 /* Closes the union; no descriptor may be left open and the work directory must be empty. */

@@ -9,7 +9,7 @@
 static struct {
 	unsigned first, last; /* numbers of the calls to fail */
 	int (*only)(enum ply_sys kind);
-	int kind;	      /* or all of this kind; -1: none */
+	int kind; /* or all of this kind; -1: none */
 	int err;
 } plan;
 

@@ -8,8 +8,8 @@ void check_errno(int got, int wanted, const char *what, const char *file, int li
 {
 	if (got == wanted)
 		return;
-	print_error("%s: %d (%s), not %d (%s)\n", what, got, got < 0 ? strerror(-got) : "no error", wanted,
-		    wanted < 0 ? strerror(-wanted) : "no error");
+	print_error("%s: %d (%s), not %d (%s)\n", what, got, got < 0 ? strerror(-got) : "no error",
+		    wanted, wanted < 0 ? strerror(-wanted) : "no error");
 	_fail(file, line);
 }
 

@@ -80,7 +80,8 @@ static void test_an_acl_leaves_what_it_and_the_mode_allow(void **state)
 		ssize_t size;
 		int more;
 
-		assert_int_equal(setxattr(bed_path(b, "dir"), PLY_ACL_DEFAULT, &acl, ACL_SIZE(&acl), 0),
+		assert_int_equal(setxattr(bed_path(b, "dir"), PLY_ACL_DEFAULT, &acl, ACL_SIZE(&acl),
+					  0),
 				 0);
 		assert_int_equal(mknod(path, S_IFREG | asked, 0), 0);
 		assert_int_equal(stat(path, &st), 0);
@@ -118,7 +119,8 @@ static void test_malformed_acls_are_refused(void **state)
 		struct acl acl = good;
 		int err = ply_acl_create(&acl, size, &mode);
 
-		assert_true(err == -EINVAL || (size >= 4 && (size - 4) % sizeof(struct entry) == 0));
+		assert_true(err == -EINVAL ||
+			    (size >= 4 && (size - 4) % sizeof(struct entry) == 0));
 	}
 	for (unsigned version = 0; version < 5; version++) {
 		struct acl acl = good;
@@ -174,8 +176,8 @@ static void prepare_dir(struct bed *b, const char *dir, const struct inheritance
 	assert_int_equal(chown(bed_path(b, "%s", dir), 0, 77), 0);
 	assert_int_equal(chmod(bed_path(b, "%s", dir), in->dir_mode), 0);
 	if (in->acl_bits >= 0)
-		assert_int_equal(setxattr(bed_path(b, "%s", dir), PLY_ACL_DEFAULT, &acl, ACL_SIZE(&acl),
-					  0),
+		assert_int_equal(setxattr(bed_path(b, "%s", dir), PLY_ACL_DEFAULT, &acl,
+					  ACL_SIZE(&acl), 0),
 				 0);
 }
 
@@ -221,8 +223,8 @@ static void compare_one(struct bed *b, const struct inheritance *in,
 	got = tree_of_union(b, 0);
 	wanted = tree_of_dir(bed_path(b, "plain"), 0);
 	if (strcmp(got, wanted))
-		print_error("dir %o, ACL %d, mode %o, umask %o, uid %u\n", in->dir_mode, in->acl_bits,
-			    in->mode, in->umask, in->uid);
+		print_error("dir %o, ACL %d, mode %o, umask %o, uid %u\n", in->dir_mode,
+			    in->acl_bits, in->mode, in->umask, in->uid);
 	assert_same_tree(got, wanted);
 	free(got);
 	free(wanted);
@@ -231,8 +233,9 @@ static void compare_one(struct bed *b, const struct inheritance *in,
 
 static void test_things_inherit_as_from_a_plain_directory(void **state)
 {
-	static const mode_t modes[] = { S_IFREG | 0666, S_IFREG | 0640, S_IFREG | 04755, S_IFDIR | 0777,
-					S_IFDIR | 01770, S_IFIFO | 0622, S_IFLNK | 0777 };
+	static const mode_t modes[] = { S_IFREG | 0666, S_IFREG | 0640,	 S_IFREG | 04755,
+					S_IFDIR | 0777, S_IFDIR | 01770, S_IFIFO | 0622,
+					S_IFLNK | 0777 };
 	static const mode_t dirs[] = { 0777, 02777 };
 
 	for (unsigned m = 0; m < sizeof(modes) / sizeof(modes[0]); m++)

@@ -21,8 +21,9 @@ static void set_times(struct bed *b, const char *path, time_t sec, long nsec)
 /* A layer with one of each, as odd as possible. */
 static void make_zoo(struct bed *b)
 {
-	static const char acl[] = "\2\0\0\0\1\0\7\0\377\377\377\377\2\0\6\0\350\3\0\0\4\0\5\0\377\377\377\377"
-				  "\20\0\7\0\377\377\377\377\40\0\4\0\377\377\377\377";
+	static const char acl[] =
+		"\2\0\0\0\1\0\7\0\377\377\377\377\2\0\6\0\350\3\0\0\4\0\5\0\377\377\377\377"
+		"\20\0\7\0\377\377\377\377\40\0\4\0\377\377\377\377";
 	static const char caps[] = "\1\0\0\2\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
 	put_file(b, "l0/d/plain", "plain");
@@ -35,7 +36,8 @@ static void make_zoo(struct bed *b)
 	put_xattr(b, "l0/d/attrs", "user.a", "value");
 	put_xattr(b, "l0/d/attrs", "user.empty", "");
 	put_xattr(b, "l0/d/attrs", "trusted.t", "value");
-	assert_int_equal(lsetxattr(bed_path(b, "l0/d/attrs"), "security.capability", caps, 20, 0), 0);
+	assert_int_equal(lsetxattr(bed_path(b, "l0/d/attrs"), "security.capability", caps, 20, 0),
+			 0);
 	assert_int_equal(lsetxattr(bed_path(b, "l0/d/attrs"), "system.posix_acl_access", acl,
 				   sizeof(acl) - 1, 0),
 			 0);
@@ -62,8 +64,9 @@ static void make_zoo(struct bed *b)
 	set_times(b, "l0", 1600000000, 8);
 }
 
-static const char *const zoo[] = { "d/plain", "d/setid", "d/closed", "d/attrs", "d/link",  "d/fifo",
-				   "d/socket", "d/char", "d/block",  "d/empty", "d/sub/f", "d/sub" };
+static const char *const zoo[] = { "d/plain", "d/setid", "d/closed", "d/attrs",
+				   "d/link",  "d/fifo",	 "d/socket", "d/char",
+				   "d/block", "d/empty", "d/sub/f",  "d/sub" };
 #define ZOO (sizeof(zoo) / sizeof(zoo[0]))
 
 /* Sets one xattr, which brings the thing up, and takes it away again. */
@@ -160,7 +163,8 @@ static void test_holes_stay_holes(void **state)
 /* The sizes at which the way of copying changes, and one around each. */
 static void test_data_of_every_size_is_whole(void **state)
 {
-	static const size_t sizes[] = { 1, 4095, 4096, 4097, 65535, 65536, 65537, 131072, 1 << 20, 9000001 };
+	static const size_t sizes[] = { 1,     4095,  4096,   4097,    65535,
+					65536, 65537, 131072, 1 << 20, 9000001 };
 	struct bed *b = *state;
 	char *data = malloc(9000002), name[32];
 	char *before, *after;
@@ -263,9 +267,9 @@ static void test_only_changes_bring_up(void **state)
 	assert_ok(ply_setattr(b->u, e.node, &(struct ply_setattr){ .valid = 0 }, &attr));
 	/* What the kernel's writeback does. */
 	assert_ok(ply_setattr(b->u, e.node,
-			      &(struct ply_setattr){ .valid = PLY_SET_MTIME,
-						     .mtime = { attr.stx_mtime.tv_sec,
-								attr.stx_mtime.tv_nsec } },
+			      &(struct ply_setattr){
+				      .valid = PLY_SET_MTIME,
+				      .mtime = { attr.stx_mtime.tv_sec, attr.stx_mtime.tv_nsec } },
 			      &attr));
 	u_drop(b, &e);
 	e = u_hold(b, "d/s");
@@ -417,7 +421,8 @@ static void test_fallocate_and_copy_range(void **state)
 	assert_int_equal(ply_copy_range(b->u, from.node, 0, to.node, 0, 3, 0), 3);
 	stop_failing();
 	assert_string_equal(node_text(b, to.node), "012de2345j");
-	assert_ok(ply_fallocate(b->u, from.node, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4, 0));
+	assert_ok(ply_fallocate(b->u, from.node, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4,
+				0));
 	assert_string_equal(node_text(b, from.node), "");
 	assert_ok(ply_fallocate(b->u, to.node, 0, 0, 20, 0));
 	u_drop(b, &from);

@@ -333,18 +333,57 @@ static const struct op {
 	/* It may be done although it failed: a truncated file comes up short, and the attributes come last. */
 	int may_be_done;
 } ops[] = {
-#define OP(x) { #x, op_##x, 0 }
-#define OP_SETS(x) { #x, op_##x, 1 }
-	OP(write), OP(write_big), OP(write_linked), OP(write_upper), OP_SETS(truncate),
-	OP_SETS(truncate_to_nothing), OP_SETS(chmod), OP_SETS(chown_symlink), OP_SETS(chmod_fifo), OP(setxattr),
-	OP(removexattr), OP(create_in_lower_dir), OP(create_over_whiteout), OP(mkdir_over_whiteout),
-	OP(mkdir_over_whiteout_of_dir), OP(symlink), OP(create_by_other), OP(mkdir_by_other),
-	OP(unlink_lower), OP(unlink_upper), OP(unlink_over), OP(unlink_linked), OP(rmdir_lower),
-	OP(rmdir_upper), OP(rmdir_hollow), OP(rename_lower), OP(rename_over_lower),
-	OP(rename_over_upper), OP(rename_over_whiteout), OP(rename_dir),
-	OP(rename_dir_over_whiteout), OP(rename_dir_over_hollow), OP(rename_dir_over_lower),
-	OP(rename_linked), OP(exchange), OP(exchange_dir), OP(link_lower), OP(link_over_whiteout),
-	OP(tmpfile), OP(fallocate), OP(fsync), OP(read), OP(readdir),
+#define OP(x)                                                                                      \
+	{                                                                                          \
+#x, op_##x, 0                                                                      \
+	}
+#define OP_SETS(x)                                                                                 \
+	{                                                                                          \
+#x, op_##x, 1                                                                      \
+	}
+	OP(write),
+	OP(write_big),
+	OP(write_linked),
+	OP(write_upper),
+	OP_SETS(truncate),
+	OP_SETS(truncate_to_nothing),
+	OP_SETS(chmod),
+	OP_SETS(chown_symlink),
+	OP_SETS(chmod_fifo),
+	OP(setxattr),
+	OP(removexattr),
+	OP(create_in_lower_dir),
+	OP(create_over_whiteout),
+	OP(mkdir_over_whiteout),
+	OP(mkdir_over_whiteout_of_dir),
+	OP(symlink),
+	OP(create_by_other),
+	OP(mkdir_by_other),
+	OP(unlink_lower),
+	OP(unlink_upper),
+	OP(unlink_over),
+	OP(unlink_linked),
+	OP(rmdir_lower),
+	OP(rmdir_upper),
+	OP(rmdir_hollow),
+	OP(rename_lower),
+	OP(rename_over_lower),
+	OP(rename_over_upper),
+	OP(rename_over_whiteout),
+	OP(rename_dir),
+	OP(rename_dir_over_whiteout),
+	OP(rename_dir_over_hollow),
+	OP(rename_dir_over_lower),
+	OP(rename_linked),
+	OP(exchange),
+	OP(exchange_dir),
+	OP(link_lower),
+	OP(link_over_whiteout),
+	OP(tmpfile),
+	OP(fallocate),
+	OP(fsync),
+	OP(read),
+	OP(readdir),
 };
 #define NOPS (sizeof(ops) / sizeof(ops[0]))
 
@@ -366,7 +405,8 @@ static void open_fresh(struct bed *b, const struct ply_union_config *how)
 	bed_open(b, 2, 0, how);
 }
 
-static struct clean_run run_clean(struct bed *b, const struct op *op, const struct ply_union_config *how)
+static struct clean_run run_clean(struct bed *b, const struct op *op,
+				  const struct ply_union_config *how)
 {
 	struct clean_run clean;
 	int err;
@@ -423,7 +463,8 @@ static unsigned check_remounted(struct bed *b, const char *what)
 
 /* One operation with its n-th call failing. The number of faults found. */
 static unsigned run_failing(struct bed *b, const struct op *op, const struct ply_union_config *how,
-			    const struct clean_run *clean, unsigned n, const struct trouble *trouble)
+			    const struct clean_run *clean, unsigned n,
+			    const struct trouble *trouble)
 {
 	unsigned faults = 0;
 	const char *wanted;
@@ -434,8 +475,9 @@ static unsigned run_failing(struct bed *b, const struct op *op, const struct ply
 	trouble->start(n, trouble->err);
 	err = op->run(b);
 	stop_failing();
-	snprintf(what, sizeof(what), "%s: %s, call %u fails with %s: operation %s", op->name, failed_call(), n,
-		 strerrorname_np(-trouble->err), err ? strerrorname_np(-err) : "succeeds");
+	snprintf(what, sizeof(what), "%s: %s, call %u fails with %s: operation %s", op->name,
+		 failed_call(), n, strerrorname_np(-trouble->err),
+		 err ? strerrorname_np(-err) : "succeeds");
 	got = tree_of_union(b, 0);
 	wanted = err ? clean->before : clean->after;
 	if (strcmp(got, wanted) && !(op->may_be_done && !strcmp(got, clean->after)))
@@ -461,7 +503,8 @@ static int is_about_names(const struct op *op)
 	return 0;
 }
 
-static void run_all(struct bed *b, const struct ply_union_config *how, const struct trouble *trouble)
+static void run_all(struct bed *b, const struct ply_union_config *how,
+		    const struct trouble *trouble)
 {
 	const char *only = getenv("PLY_OP");
 	unsigned faults = 0, step = getenv("PLY_LONG") || only ? 1 : trouble->step;

@@ -37,8 +37,8 @@ static void pick(struct worker *w, char *path)
 /* Every error that some order of calls can give. */
 static int makes_sense(int err)
 {
-	static const int known[] = { 0,	      -ENOENT, -EEXIST, -ENOTDIR, -EISDIR,
-				     -ENOTEMPTY, -EINVAL, -EXDEV,	 -EPERM };
+	static const int known[] = { 0,		 -ENOENT, -EEXIST, -ENOTDIR, -EISDIR,
+				     -ENOTEMPTY, -EINVAL, -EXDEV,  -EPERM };
 
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if (err == known[i])
@@ -152,7 +152,8 @@ static void run_all(struct bed *b, void *(*fn)(void *arg), unsigned steps)
 	unsigned odd = 0;
 
 	for (unsigned i = 0; i < THREADS; i++) {
-		workers[i] = (struct worker){ .b = b, .id = i, .seed = i * 7919 + 1, .steps = steps };
+		workers[i] =
+			(struct worker){ .b = b, .id = i, .seed = i * 7919 + 1, .steps = steps };
 		assert_int_equal(pthread_create(&threads[i], NULL, fn, &workers[i]), 0);
 	}
 	for (unsigned i = 0; i < THREADS; i++) {
@@ -257,7 +258,8 @@ static void test_one_file_comes_up_once_for_all_writers(void **state)
 /* Directories moved in and out of each other never end up in a loop. */
 static void *move_dirs(void *arg)
 {
-	static const char *const dirs[] = { "p", "q", "p/q", "q/p", "p/r", "r", "q/r", "r/p", "r/q", "p/q/r" };
+	static const char *const dirs[] = { "p", "q",	"p/q", "q/p", "p/r",
+					    "r", "q/r", "r/p", "r/q", "p/q/r" };
 	struct worker *w = arg;
 
 	for (unsigned i = 0; i < w->steps; i++) {

@@ -210,8 +210,8 @@ static void test_a_directory_in_a_hundred_layers_is_asked_in_all(void **state)
 	}
 	ply_listing_finish(l);
 	assert_int_equal(ply_listing_find(l, "d")->mask,
-			 1ull << 5 | 1ull << 15 | 1ull << 25 | 1ull << 35 | 1ull << 45 | 1ull << 55 |
-				 1ull << PLY_MASK_REST);
+			 1ull << 5 | 1ull << 15 | 1ull << 25 | 1ull << 35 | 1ull << 45 |
+				 1ull << 55 | 1ull << PLY_MASK_REST);
 	ply_listing_free(l);
 }
 
@@ -267,8 +267,8 @@ static void test_cookies_stay_while_others_come_and_go(void **state)
 	for (unsigned i = 0; i < N; i++) {
 		snprintf(name, sizeof(name), "n%u", i);
 		assert_int_equal(ply_listing_append(l, name, DT_REG,
-						    PLY_ITEM_VISIBLE |
-							    (i % 2 ? PLY_ITEM_LOWER : PLY_ITEM_UPPER),
+						    PLY_ITEM_VISIBLE | (i % 2 ? PLY_ITEM_LOWER
+									      : PLY_ITEM_UPPER),
 						    0),
 				 0);
 		there[i] = 1;

@@ -16,7 +16,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "wire/loop.c"	  // NOLINT(bugprone-suspicious-include)
+#include "wire/loop.c" // NOLINT(bugprone-suspicious-include)
 
 #define HAND_OVER 10000 /* waits for a WAKE, having handed over */
 #define ASIDE 10001	/* the same by ply_loop_aside */

@@ -78,8 +78,9 @@ static int op_write(struct step *s, int *wanted)
 	snprintf(s->text, sizeof(s->text), "text %u", rnd(100000));
 	*wanted = result(fd);
 	if (fd < 0) /* symlinks and fifos answer otherwise to open than to write */
-		return *wanted == -ENOENT || *wanted == -ENOTDIR ? u_write(s->b, s->path, s->text, off)
-								 : *wanted;
+		return *wanted == -ENOENT || *wanted == -ENOTDIR
+			       ? u_write(s->b, s->path, s->text, off)
+			       : *wanted;
 	*wanted = result((int)pwrite(fd, s->text, strlen(s->text), off));
 	close(fd);
 	return u_write(s->b, s->path, s->text, off);
@@ -172,7 +173,9 @@ static int op_chmod(struct step *s, int *wanted)
 
 static int op_chown(struct step *s, int *wanted)
 {
-	struct ply_setattr set = { .valid = PLY_SET_UID | PLY_SET_GID, .uid = rnd(3), .gid = rnd(3) };
+	struct ply_setattr set = { .valid = PLY_SET_UID | PLY_SET_GID,
+				   .uid = rnd(3),
+				   .gid = rnd(3) };
 	struct stat st;
 
 	*wanted = result(lstat(plain(s, s->path), &st));
@@ -191,7 +194,8 @@ static int op_setxattr(struct step *s, int *wanted)
 	if (!*wanted && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
 		return 0;
 	if (!*wanted)
-		*wanted = result(lsetxattr(plain(s, s->path), "user.test", s->other, strlen(s->other), 0));
+		*wanted = result(
+			lsetxattr(plain(s, s->path), "user.test", s->other, strlen(s->other), 0));
 	return u_setxattr(s->b, s->path, "user.test", s->other);
 }
 
@@ -199,12 +203,12 @@ static const struct op {
 	const char *name;
 	int (*run)(struct step *s, int *wanted);
 } ops[] = {
-	{ "create", op_create },   { "create", op_create },   { "mkdir", op_mkdir },
-	{ "mkdir", op_mkdir },	   { "write", op_write },     { "write", op_write },
+	{ "create", op_create },     { "create", op_create }, { "mkdir", op_mkdir },
+	{ "mkdir", op_mkdir },	     { "write", op_write },   { "write", op_write },
 	{ "truncate", op_truncate }, { "unlink", op_unlink }, { "unlink", op_unlink },
-	{ "rmdir", op_rmdir },	   { "rename", op_rename },   { "rename", op_rename },
-	{ "rename", op_rename },   { "link", op_link },	      { "symlink", op_symlink },
-	{ "mkfifo", op_mkfifo },   { "chmod", op_chmod },     { "chown", op_chown },
+	{ "rmdir", op_rmdir },	     { "rename", op_rename }, { "rename", op_rename },
+	{ "rename", op_rename },     { "link", op_link },     { "symlink", op_symlink },
+	{ "mkfifo", op_mkfifo },     { "chmod", op_chmod },   { "chown", op_chown },
 	{ "setxattr", op_setxattr },
 };
 
@@ -268,7 +272,7 @@ static void compare(struct bed *b, unsigned flags)
 
 struct plan {
 	unsigned layers;
-	unsigned links;	    /* are there hard links in the layers? */
+	unsigned links;	   /* are there hard links in the layers? */
 	unsigned compares; /* what must be equal, of enum tree_flags */
 	struct ply_union_config how;
 };
@@ -309,7 +313,9 @@ static void run(struct bed *b, const struct plan *plan, unsigned steps)
 static void run_seeds(void **state, const struct plan *plan)
 {
 	const char *one = getenv("PLY_SEED");
-	unsigned first = one ? (unsigned)atoi(one) : 1, last = one ? first : getenv("PLY_LONG") ? 60 : 4;
+	unsigned first = one ? (unsigned)atoi(one) : 1, last = one		    ? first
+							       : getenv("PLY_LONG") ? 60
+										    : 4;
 
 	for (unsigned seed = first; seed <= last; seed++) {
 		seed_state = seed * 1000003ull;
@@ -369,12 +375,9 @@ static void test_few_descriptors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		bed_test(test_one_lower),
-		bed_test(test_three_lowers),
-		bed_test(test_hard_links),
-		bed_test(test_hard_links_with_few_descriptors),
-		bed_test(test_xattr_whiteouts),
-		bed_test(test_aufs_whiteouts),
+		bed_test(test_one_lower),	bed_test(test_three_lowers),
+		bed_test(test_hard_links),	bed_test(test_hard_links_with_few_descriptors),
+		bed_test(test_xattr_whiteouts), bed_test(test_aufs_whiteouts),
 		bed_test(test_few_descriptors),
 	};
 

@@ -10,23 +10,6 @@
 
 #include "paths.h"
 
-/* The same names in each directory "from" and "to". */
-static const char *const kinds[] = {
-	"none",	     "lowerfile", "upperfile",	"overfile",   "lowerlink", "upperlink",
-	"gone",	     "lowerdir",  "upperdir",	"mergeddir",  "newdir",	   "lowerempty",
-	"upperempty", "hollow",	  "newhollow", "lowerfifo",
-};
-#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
-
-static void put_at(struct bed *b, const char *layer, const char *dir, const char *rest,
-		   void (*put)(struct bed *b, const char *path))
-{
-	char path[256];
-
-	snprintf(path, sizeof(path), "%s/%s/%s", layer, dir, rest);
-	put(b, path);
-}
-
 static void a_file(struct bed *b, const char *path)
 {
 	put_file(b, path, path);
@@ -37,70 +20,110 @@ static void a_link(struct bed *b, const char *path)
 	put_symlink(b, path, "/dev/null");
 }
 
-static void a_fifo(struct bed *b, const char *path)
+static void a_full_dir(struct bed *b, const char *path)
 {
-	put_node(b, path, S_IFIFO | 0644, 0);
+	char below[256];
+
+	snprintf(below, sizeof(below), "%s/of-%.2s", path, path);
+	put_file(b, below, path);
 }
 
-static void a_dir(struct bed *b, const char *path)
-{
-	put_dir(b, path);
-}
-
-static void opaque(struct bed *b, const char *path)
+static void an_opaque_dir(struct bed *b, const char *path)
 {
 	put_dir(b, path);
 	put_xattr(b, path, "trusted.overlay.opaque", "y");
 }
 
-static void make_lower(struct bed *b, const char *dir)
+static void an_opaque_full_dir(struct bed *b, const char *path)
 {
-	put_at(b, "l0", dir, "lowerfile", a_file);
-	put_at(b, "l0", dir, "overfile", a_file);
-	put_at(b, "l0", dir, "lowerlink", a_link);
-	put_at(b, "l0", dir, "gone", a_file);
-	put_at(b, "l0", dir, "lowerdir/f", a_file);
-	put_at(b, "l0", dir, "mergeddir/lower", a_file);
-	put_at(b, "l0", dir, "newdir/hidden", a_file);
-	put_at(b, "l0", dir, "lowerempty", a_dir);
-	put_at(b, "l0", dir, "hollow/gone", a_file);
-	put_at(b, "l0", dir, "newhollow/hidden", a_file);
-	put_at(b, "l0", dir, "lowerfifo", a_fifo);
+	a_full_dir(b, path);
+	put_xattr(b, path, "trusted.overlay.opaque", "y");
 }
 
-static void make_upper(struct bed *b, const char *dir)
+/* All that the lower has is deleted in it. */
+static void a_hollow_dir(struct bed *b, const char *path)
 {
-	put_at(b, "up", dir, "upperfile", a_file);
-	put_at(b, "up", dir, "overfile", a_file);
-	put_at(b, "up", dir, "upperlink", a_link);
-	put_at(b, "up", dir, "gone", put_whiteout);
-	put_at(b, "up", dir, "upperdir/f", a_file);
-	put_at(b, "up", dir, "mergeddir/upper", a_file);
-	put_at(b, "up", dir, "newdir", opaque);
-	put_at(b, "up", dir, "newdir/f", a_file);
-	put_at(b, "up", dir, "upperempty", a_dir);
-	put_at(b, "up", dir, "hollow/gone", put_whiteout);
-	put_at(b, "up", dir, "newhollow", opaque);
+	char below[256];
+
+	snprintf(below, sizeof(below), "%s/of-l0", path);
+	put_whiteout(b, below);
+}
+
+/* What the lower and the upper have by a name. */
+static const struct kind {
+	const char *name;
+	void (*lower)(struct bed *b, const char *path);
+	void (*upper)(struct bed *b, const char *path);
+} kinds[] = {
+	{ "none", NULL, NULL },
+	{ "lowerfile", a_file, NULL },
+	{ "upperfile", NULL, a_file },
+	{ "overfile", a_file, a_file },
+	{ "lowerlink", a_link, NULL },
+	{ "gone", a_file, put_whiteout },
+	{ "gonedir", a_full_dir, put_whiteout },
+	{ "lowerdir", a_full_dir, NULL },
+	{ "upperdir", NULL, a_full_dir },
+	{ "mergeddir", a_full_dir, a_full_dir },
+	{ "newdir", a_full_dir, an_opaque_full_dir },
+	{ "diroverfile", a_file, a_full_dir },
+	{ "fileoverdir", a_full_dir, a_file },
+	{ "lowerempty", put_dir, NULL },
+	{ "upperempty", NULL, put_dir },
+	{ "hollow", a_full_dir, a_hollow_dir },
+	{ "newhollow", a_full_dir, an_opaque_dir },
+};
+#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
+
+/* A directory for each pair of kinds; what moves is in "from", the target in "to". */
+static const char *pair_dir(const char *layer, size_t from, size_t to, const char *end)
+{
+	static _Thread_local char bufs[2][256];
+	static _Thread_local unsigned turn;
+	char *path = bufs[turn++ % 2];
+
+	snprintf(path, sizeof(bufs[0]), "%s%s-onto-%s/%s", layer, kinds[from].name, kinds[to].name,
+		 end);
+	return path;
+}
+
+static const char *pair_path(const char *layer, size_t from, size_t to, const char *end)
+{
+	char *path = (char *)pair_dir(layer, from, to, end);
+
+	return strcat(path, "/x");
 }
 
 static void make_layers(struct bed *b)
 {
-	if (!on_disk(b, "l0")) {
-		make_lower(b, "from");
-		make_lower(b, "to");
-	}
+	int lower = !on_disk(b, "l0");
+
 	put_remove(b, "up");
-	make_upper(b, "from");
-	make_upper(b, "to");
+	for (size_t i = 0; i < KINDS; i++)
+		for (size_t j = 0; j < KINDS; j++) {
+			if (lower && kinds[i].lower)
+				kinds[i].lower(b, pair_path("l0/", i, j, "from"));
+			if (lower && kinds[j].lower)
+				kinds[j].lower(b, pair_path("l0/", i, j, "to"));
+			if (kinds[i].upper)
+				kinds[i].upper(b, pair_path("up/", i, j, "from"));
+			if (kinds[j].upper)
+				kinds[j].upper(b, pair_path("up/", i, j, "to"));
+			/* Both directories are there, wherever. */
+			put_dir(b, pair_dir("up/", i, j, "from"));
+			put_dir(b, pair_dir(lower ? "l0/" : "up/", i, j, "to"));
+		}
 }
 
-/* What the plain directory says, unless the union has refused to move lower content. */
-static int rename_plainly(struct bed *b, const char *from, const char *to, unsigned flags)
+/* Has it content in the lower that it still merges with? */
+static int is_merged(size_t kind)
 {
-	if (renameat2(AT_FDCWD, bed_path(b, "plain/%s", from), AT_FDCWD, bed_path(b, "plain/%s", to),
-		      flags) == 0)
-		return 0;
-	return -errno;
+	static const char *const merged[] = { "lowerdir", "mergeddir", "lowerempty", "hollow" };
+
+	for (size_t i = 0; i < sizeof(merged) / sizeof(merged[0]); i++)
+		if (!strcmp(kinds[kind].name, merged[i]))
+			return 1;
+	return 0;
 }
 
 /* Which of two that would do is found first is not the same everywhere. */
@@ -113,55 +136,44 @@ static int same_errno(int got, int wanted)
 	return got == wanted;
 }
 
-static void check_trees(struct bed *b, const char *from, const char *to, unsigned flags)
+static void check_rename(struct bed *b, size_t i, size_t j, unsigned flags)
+{
+	const char *from = pair_path("", i, j, "from"), *to = pair_path("", i, j, "to");
+	int got = u_rename(b, from, to, flags), wanted = 0;
+
+	if (got == -EXDEV && (is_merged(i) || ((flags & RENAME_EXCHANGE) && is_merged(j))))
+		return;
+	if (renameat2(AT_FDCWD, bed_path(b, "plain/%s", from), AT_FDCWD,
+		      bed_path(b, "plain/%s", to), flags) < 0)
+		wanted = -errno;
+	if (!same_errno(got, wanted))
+		fail_msg("rename %s to %s, flags %u: %d, not %d", from, to, flags, got, wanted);
+}
+
+static void check_trees(struct bed *b)
 {
 	char *got = tree_of_union(b, 0), *wanted = tree_of_dir(bed_path(b, "plain"), 0);
 
-	if (strcmp(got, wanted))
-		print_error("rename %s to %s, flags %u:\n", from, to, flags);
 	assert_same_tree(got, wanted);
 	free(got);
 	free(wanted);
 }
 
-static void check_rename(struct bed *b, const char *from, const char *to, unsigned flags)
-{
-	int got = u_rename(b, from, to, flags), wanted;
-
-	if (got == -EXDEV && strstr(from, "dir"))
-		return;
-	if (got == -EXDEV && (flags & RENAME_EXCHANGE) && strstr(to, "dir"))
-		return;
-	/* Empty ones, but with content below. */
-	if (got == -EXDEV && (strstr(from, "hollow") || strstr(from, "lowerempty") ||
-			      ((flags & RENAME_EXCHANGE) &&
-			       (strstr(to, "hollow") || strstr(to, "lowerempty")))))
-		return;
-	wanted = rename_plainly(b, from, to, flags);
-	if (!same_errno(got, wanted))
-		fail_msg("rename %s to %s, flags %u: %d, not %d", from, to, flags, got, wanted);
-	check_trees(b, from, to, flags);
-}
-
-/* Looking everything up first fills the listings; else layers are asked. */
+/* Copying the union lists its directories, so that listings answer; in a fresh one layers are asked. */
 static void run_matrix(struct bed *b, unsigned flags, const struct ply_union_config *how)
 {
-	char from[64], to[64];
-
+	make_layers(b);
+	bed_open(b, 1, 0, how);
+	copy_of_union(b, "plain");
+	if (flags)
+		bed_again(b);
 	for (size_t i = 0; i < KINDS; i++)
-		for (size_t j = 0; j < KINDS; j++) {
-			snprintf(from, sizeof(from), "from/%s", kinds[i]);
-			snprintf(to, sizeof(to), "to/%s", kinds[j]);
-			make_layers(b);
-			bed_open(b, 1, 0, how);
-			copy_of_union(b, "plain");
-			if ((i + j) % 2)
-				bed_again(b);
-			check_rename(b, from, to, flags);
-			bed_again(b);
-			check_trees(b, from, to, flags);
-			bed_close(b);
-		}
+		for (size_t j = 0; j < KINDS; j++)
+			check_rename(b, i, j, flags);
+	check_trees(b);
+	bed_again(b);
+	check_trees(b);
+	bed_close(b);
 }
 
 static void test_plain_renames(void **state)
@@ -270,33 +282,41 @@ static void test_what_is_below_a_moved_directory_moves_along(void **state)
 	bed_close(b);
 }
 
+static void check_replaced(struct bed *b, const char *target, unsigned max_fds)
+{
+	struct ply_union_config how = { .max_fds = max_fds };
+	struct ply_entry old;
+	char text[64];
+
+	put_remove(b, "up");
+	put_file(b, "l0/lower", "a lower file");
+	put_file(b, "l0/over", "a lower file");
+	put_file(b, "up/over", "an upper file");
+	put_file(b, "up/upper", "an upper file");
+	put_file(b, "up/new", "new");
+	bed_open(b, 1, 0, &how);
+	old = u_hold(b, target);
+	strcpy(text, node_text(b, old.node));
+	assert_ok(u_rename(b, "new", target, 0));
+	assert_string_equal(node_text(b, old.node), text);
+	assert_int_equal(ply_write(b->u, old.node, "OLD", 3, 0, 0), 3);
+	memcpy(text, "OLD", 3);
+	assert_string_equal(node_text(b, old.node), text);
+	assert_string_equal(u_text(b, target), "new");
+	u_drop(b, &old);
+	assert_int_equal(bed_litter(b), 0);
+	assert_same_again(b, TREE_ALL);
+	bed_close(b);
+}
+
 static void test_a_replaced_file_stays_for_who_has_it_open(void **state)
 {
-	static const unsigned budgets[] = { 0, 1 };
-	static const char *const targets[] = { "to/lowerfile", "to/upperfile", "to/overfile" };
-	struct bed *b = *state;
+	static const char *const targets[] = { "lower", "upper", "over" };
 
-	for (unsigned i = 0; i < 2; i++)
-		for (unsigned k = 0; k < 3; k++) {
-			struct ply_union_config how = { .max_fds = budgets[i] };
-			struct ply_entry old;
-			char text[64];
-
-			make_layers(b);
-			bed_open(b, 1, 0, &how);
-			old = u_hold(b, targets[k]);
-			strcpy(text, node_text(b, old.node));
-			assert_ok(u_rename(b, "from/upperfile", targets[k], 0));
-			assert_string_equal(node_text(b, old.node), text);
-			assert_int_equal(ply_write(b->u, old.node, "OLD", 3, 0, 0), 3);
-			memcpy(text, "OLD", 3);
-			assert_string_equal(node_text(b, old.node), text);
-			assert_string_equal(u_text(b, targets[k]), "up/from/upperfile");
-			u_drop(b, &old);
-			assert_int_equal(bed_litter(b), 0);
-			assert_same_again(b, TREE_ALL);
-			bed_close(b);
-		}
+	for (unsigned i = 0; i < 3; i++) {
+		check_replaced(*state, targets[i], 0);
+		check_replaced(*state, targets[i], 1);
+	}
 }
 
 int main(void)

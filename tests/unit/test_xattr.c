@@ -23,9 +23,15 @@ static const struct {
 #define NPAIRS (sizeof(pairs) / sizeof(pairs[0]))
 
 static const char *const marks[] = {
-	"trusted.overlay.opaque",    "trusted.overlay.redirect", "user.overlay.opaque",
-	"user.overlay.origin",	     "user.overlay.",		 "user.fuseoverlayfs.opaque",
-	"user.fuseoverlayfs.origin", "trusted.overlay.overlay",	 "user.fuseoverlayfs.overlay.x",
+	"trusted.overlay.opaque",
+	"trusted.overlay.redirect",
+	"user.overlay.opaque",
+	"user.overlay.origin",
+	"user.overlay.",
+	"user.fuseoverlayfs.opaque",
+	"user.fuseoverlayfs.origin",
+	"trusted.overlay.overlay",
+	"user.fuseoverlayfs.overlay.x",
 };
 #define NMARKS (sizeof(marks) / sizeof(marks[0]))
 

@@ -36,10 +36,11 @@ static void add_line(struct tree *t, const struct thing *thing)
 	char *line;
 	int n;
 
-	n = asprintf(&line, "/%s %o %u:%u size=%" PRIu64 " rdev=%u:%u nlink=%u ino=%" PRIu64
-			    " mtime=%" PRId64 ".%u data=%" PRIx64 " -> %s {%s}",
-		     thing->path, s->stx_mode, s->stx_uid, s->stx_gid, is_dir ? 0 : (uint64_t)s->stx_size,
-		     s->stx_rdev_major, s->stx_rdev_minor,
+	n = asprintf(&line,
+		     "/%s %o %u:%u size=%" PRIu64 " rdev=%u:%u nlink=%u ino=%" PRIu64
+		     " mtime=%" PRId64 ".%u data=%" PRIx64 " -> %s {%s}",
+		     thing->path, s->stx_mode, s->stx_uid, s->stx_gid,
+		     is_dir ? 0 : (uint64_t)s->stx_size, s->stx_rdev_major, s->stx_rdev_minor,
 		     t->flags & TREE_NLINK && !is_dir ? s->stx_nlink : 0,
 		     t->flags & TREE_INO ? (uint64_t)s->stx_ino : 0,
 		     t->flags & TREE_MTIME ? (int64_t)s->stx_mtime.tv_sec : 0,
