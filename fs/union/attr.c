@@ -88,8 +88,9 @@ static int apply_locked(struct ply_union *u, struct ply_node *node, const struct
 	if (set->valid & (PLY_SET_UID | PLY_SET_GID))
 		err = set_owner(&place, set);
 	if (!err && (set->valid & PLY_SET_MODE))
-		err = S_ISLNK(node->type) ? -EOPNOTSUPP
-					  : sys_chmod(place.fd, place.name, set->mode & 07777);
+		err = S_ISLNK(ply_node_type(node))
+			      ? -EOPNOTSUPP
+			      : sys_chmod(place.fd, place.name, set->mode & 07777);
 	if (!err && (set->valid & PLY_SET_KILL_PRIV))
 		err = ply_kill_priv(u, node, kill_of(set));
 	if (!err && (set->valid & SET_TIMES))
@@ -136,7 +137,7 @@ int ply_setattr(struct ply_union *u, struct ply_node *node, const struct ply_set
 
 	if (err)
 		return err < 0 ? err : 0;
-	if (has_size && !S_ISREG(node->type))
+	if (has_size && !S_ISREG(ply_node_type(node)))
 		return ply_node_is_dir(node) ? -EISDIR : -EINVAL;
 	if (has_size && set->size < 0)
 		return -EINVAL;
@@ -163,7 +164,7 @@ ssize_t ply_readlink(struct ply_union *u, struct ply_node *node, char *buf, size
 	struct ply_place place;
 	ssize_t n;
 
-	if (!S_ISLNK(node->type))
+	if (!S_ISLNK(ply_node_type(node)))
 		return -EINVAL;
 	pthread_mutex_lock(&node->lock);
 	n = ply_place_of(u, node, &place);

@@ -294,7 +294,7 @@ static int publish_locked(struct ply_union *u, struct copy *c, struct ply_node *
 		return err;
 	name->in_upper = 1;
 	go_up(u, c, indexed ? 2 : 1);
-	ply_dir_shows(u, parent, name->text, c->node->type);
+	ply_dir_shows(u, parent, name->text, ply_node_type(c->node));
 	return 0;
 }
 

@@ -400,7 +400,7 @@ static int link_locked(struct linking *l, struct statx *attr)
 			ply_name_kill(u, record);
 		} else {
 			record->in_upper = 1;
-			ply_dir_shows(u, l->dir, l->name, l->node->type);
+			ply_dir_shows(u, l->dir, l->name, ply_node_type(l->node));
 			ply_attr_fix(u, l->node, attr);
 		}
 	}

@@ -82,7 +82,7 @@ int ply_data_open_lower(struct ply_union *u, struct ply_node *node, struct ply_f
 
 int ply_data_open(struct ply_union *u, struct ply_node *node, struct ply_fd **out)
 {
-	if (!S_ISREG(node->type))
+	if (!S_ISREG(ply_node_type(node)))
 		return ply_node_is_dir(node) ? -EISDIR : -EINVAL;
 	if (ply_node_in_upper(node))
 		return ply_data_open_upper(u, node, out);
@@ -95,7 +95,7 @@ static int open_for_write(struct ply_union *u, struct ply_node *node, unsigned f
 {
 	int err;
 
-	if (!S_ISREG(node->type))
+	if (!S_ISREG(ply_node_type(node)))
 		return ply_node_is_dir(node) ? -EISDIR : -EINVAL;
 	err = ply_copyup(u, node, PLY_WHOLE_FILE);
 	if (!err)

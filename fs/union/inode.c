@@ -52,11 +52,10 @@ void ply_inode_add(struct ply_union *u, struct ply_node *node, unsigned layer,
 	inode->ino = stx->stx_ino;
 	inode->dev = stx_dev(stx);
 	pthread_mutex_lock(&u->tree);
-	if (node->hashed)
+	if (node->inode)
 		ply_table_remove(&u->inodes, &node->inode->link);
 	free(node->inode);
 	node->inode = inode;
-	node->hashed = 1;
 	ply_table_add(&u->inodes, &inode->link, inode_key(layer, stx));
 	pthread_mutex_unlock(&u->tree);
 }

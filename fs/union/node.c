@@ -87,7 +87,10 @@ struct ply_node *ply_node_new(struct ply_union *u, mode_t type, struct ply_dir *
 		if (++u->generation == 0)
 			u->generation = 1;
 		*node = (struct ply_node){
-			.slot = slot, .refs = 1, .type = type & S_IFMT, .dir = dir
+			.slot = slot & (PLY_CHUNK * PLY_CHUNKS - 1),
+			.kind = type >> 12 & 15,
+			.refs = 1,
+			.dir = dir,
 		};
 		__atomic_store_n(&node->generation, u->generation, __ATOMIC_RELAXED);
 		pthread_mutex_init(&node->lock, NULL);
@@ -144,7 +147,7 @@ static void unhash_locked(struct ply_union *u, struct ply_node *node)
 	for (struct ply_name *name = node->names; name; name = name->next)
 		if (!name->dead)
 			ply_table_remove(&u->names, &name->link);
-	if (node->hashed)
+	if (!ply_node_is_dir(node) && node->inode)
 		ply_table_remove(&u->inodes, &node->inode->link);
 	__atomic_store_n(&node->generation, 0, __ATOMIC_RELAXED);
 }

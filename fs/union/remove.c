@@ -24,7 +24,7 @@ static int open_held(struct ply_union *u, struct ply_node *node)
 	if (ply_node_is_dir(node)) {
 		fd = ply_open_retry(u, place.fd, place.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW,
 				    0);
-	} else if (S_ISREG(node->type)) {
+	} else if (S_ISREG(ply_node_type(node))) {
 		fd = ply_layer_open_upper(place.fd, place.name, O_RDWR);
 		if (fd < 0)
 			fd = ply_open_retry(u, place.fd, place.name, O_RDONLY | O_NOFOLLOW, 0);
@@ -44,7 +44,7 @@ void ply_hold(struct ply_union *u, struct ply_node *node)
 	PLY_ASSERT_LOCKED(&node->lock);
 	if (node->held || atomic_load(&u->nheld) >= u->held_budget)
 		return;
-	if (S_ISREG(node->type)) {
+	if (S_ISREG(ply_node_type(node))) {
 		/* Mostly it was just written, and is open. */
 		node->held = ply_fdcache_get(u->fds, node, PLY_SLOT_UPPER);
 		if (node->held)

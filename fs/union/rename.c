@@ -405,7 +405,7 @@ static void bury_target(struct renaming *r)
 static void move_in_memory(struct renaming *r)
 {
 	struct ply_union *u = r->u;
-	mode_t from_type = r->from.node->type;
+	mode_t from_type = ply_node_type(r->from.node);
 
 	if (r->flags & RENAME_EXCHANGE) {
 		ply_name_replace(u, r->to.record, r->new_to);
@@ -417,7 +417,7 @@ static void move_in_memory(struct renaming *r)
 	ply_dir_hides(u, r->to.dir, r->to.name);
 	ply_dir_shows(u, r->to.dir, r->to.name, from_type);
 	if (r->flags & RENAME_EXCHANGE)
-		ply_dir_shows(u, r->from.dir, r->from.name, r->to.node->type);
+		ply_dir_shows(u, r->from.dir, r->from.name, ply_node_type(r->to.node));
 	r->new_from = r->new_to = NULL;
 }
 
