@@ -519,6 +519,9 @@ int sys_mount_private(int tree_fd, uint64_t attr_set)
 {
 	struct mount_attr attr = { .attr_set = attr_set, .propagation = MS_PRIVATE };
 
+	/* One way of keeping access times takes another's place. */
+	if (attr_set & MOUNT_ATTR__ATIME)
+		attr.attr_clr = MOUNT_ATTR__ATIME;
 	PROBE(mount_setattr);
 	return result(syscall(SYS_mount_setattr, tree_fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr,
 			      sizeof(attr)));

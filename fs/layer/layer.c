@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <linux/fs.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
 #include <stdlib.h>
@@ -195,4 +196,38 @@ int ply_layer_unlock_dir(int dirfd, mode_t *old)
 void ply_layer_lock_dir(int dirfd, mode_t old)
 {
 	sys_chmod(dirfd, "", old);
+}
+
+/* Adds u+w to a directory without it, and says in *old what to put back; 0 for *old when there was no need. */
+static int let_move(int dirfd, const char *name, mode_t *old)
+{
+	struct statx stx;
+
+	*old = 0;
+	if (sys_statx(dirfd, name, STATX_TYPE | STATX_MODE, &stx) < 0)
+		return -EACCES;
+	if (!S_ISDIR(stx.stx_mode) || (stx.stx_mode & S_IWUSR))
+		return 0;
+	if (sys_chmod(dirfd, name, (stx.stx_mode & 07777) | S_IWUSR) < 0)
+		return -EACCES;
+	*old = stx.stx_mode;
+	return 0;
+}
+
+int ply_layer_rename(int dirfd, const char *name, int newdirfd, const char *newname, unsigned flags)
+{
+	int err = sys_rename(dirfd, name, newdirfd, newname, flags), exchange;
+	mode_t mode, other = 0;
+
+	if (err != -EACCES || let_move(dirfd, name, &mode))
+		return err;
+	exchange = flags & RENAME_EXCHANGE && !let_move(newdirfd, newname, &other);
+	if (mode || other)
+		err = sys_rename(dirfd, name, newdirfd, newname, flags);
+	/* Put back wherever they are now. */
+	if (mode)
+		sys_chmod(err ? dirfd : newdirfd, err ? name : newname, mode & 07777);
+	if (exchange && other)
+		sys_chmod(err ? newdirfd : dirfd, err ? newname : name, other & 07777);
+	return err;
 }

@@ -89,5 +89,11 @@ int ply_layer_open_upper(int dirfd, const char *name, int flags);
  */
 int ply_layer_unlock_dir(int dirfd, mode_t *old);
 void ply_layer_lock_dir(int dirfd, mode_t old);
+/*
+ * As sys_rename, also for a plain user's own directories that their mode forbids to move: changing a parent
+ * is writing to the directory.
+ */
+int ply_layer_rename(int dirfd, const char *name, int newdirfd, const char *newname,
+		     unsigned flags);
 
 #endif

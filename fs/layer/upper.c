@@ -47,7 +47,7 @@ static int remove_entry(void *arg, const char *name, unsigned char type, uint64_
 	if (e->dirfd == e->up->work)
 		return 0;
 	top = ply_work_new_name(e->up);
-	return sys_rename(e->dirfd, name, e->up->work, top.text, 0);
+	return ply_layer_rename(e->dirfd, name, e->up->work, top.text, 0);
 }
 
 /* Empties one directory, whose own modes may forbid it. */

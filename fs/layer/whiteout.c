@@ -11,15 +11,33 @@
 #include "base/sys.h"
 #include "layer/upper.h"
 
+/* A mark of the user's space needs the right to write, which a plain user's own file may lack. */
+static int set_despite_mode(int dirfd, const char *name, const char *attr, const void *value,
+			    size_t size)
+{
+	struct statx stx;
+	int err;
+
+	if (sys_statx(dirfd, name, STATX_TYPE | STATX_MODE, &stx) < 0 || S_ISLNK(stx.stx_mode) ||
+	    (stx.stx_mode & S_IWUSR) ||
+	    sys_chmod(dirfd, name, (stx.stx_mode & 07777) | S_IWUSR) < 0)
+		return -EACCES;
+	err = sys_setxattr(dirfd, name, attr, value, size, 0);
+	sys_chmod(dirfd, name, stx.stx_mode & 07777);
+	return err;
+}
+
 int ply_upper_set_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark,
 		       const void *value, size_t size)
 {
 	char attr[64];
+	int err;
 
 	if (!up->space)
 		return -EOPNOTSUPP;
 	snprintf(attr, sizeof(attr), "%s%s", up->space, mark);
-	return sys_setxattr(dirfd, name, attr, value, size, 0);
+	err = sys_setxattr(dirfd, name, attr, value, size, 0);
+	return err == -EACCES ? set_despite_mode(dirfd, name, attr, value, size) : err;
 }
 
 ssize_t ply_upper_get_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark,
@@ -144,13 +162,13 @@ int ply_upper_whiteout_over(struct ply_upper *up, int dirfd, const char *name)
 static int swap_in_two_steps(struct ply_upper *up, int dirfd, const char *name,
 			     struct ply_work_name *taken)
 {
-	int err = sys_rename(dirfd, name, up->work, taken->text, 0);
+	int err = ply_layer_rename(dirfd, name, up->work, taken->text, 0);
 
 	if (err)
 		return err;
 	err = ply_upper_whiteout(up, dirfd, name);
 	if (err)
-		sys_rename(up->work, taken->text, dirfd, name, 0);
+		ply_layer_rename(up->work, taken->text, dirfd, name, 0);
 	return err;
 }
 
@@ -164,7 +182,7 @@ int ply_upper_whiteout_swap(struct ply_upper *up, int dirfd, const char *name,
 		err = ply_upper_whiteout(up, dirfd, name);
 		if (err)
 			return err;
-		err = sys_rename(dirfd, name, up->work, taken->text, 0);
+		err = ply_layer_rename(dirfd, name, up->work, taken->text, 0);
 		if (err)
 			ply_upper_clear_aufs(up, dirfd, name);
 		return err;
@@ -176,7 +194,7 @@ int ply_upper_whiteout_swap(struct ply_upper *up, int dirfd, const char *name,
 		err = link_shared(up, up->work, taken->text);
 	if (err)
 		return err;
-	err = sys_rename(up->work, taken->text, dirfd, name, RENAME_EXCHANGE);
+	err = ply_layer_rename(up->work, taken->text, dirfd, name, RENAME_EXCHANGE);
 	if (!err)
 		return 0;
 	sys_unlink(up->work, taken->text);

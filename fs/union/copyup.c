@@ -70,10 +70,10 @@ static int move_in(struct ply_union *u, const char *tmp, int dirfd, const char *
 
 	if (err)
 		return err;
-	err = sys_rename(u->upper.work, tmp, dirfd, name, 0);
+	err = ply_layer_rename(u->upper.work, tmp, dirfd, name, 0);
 	/* A plain user's own directory may forbid its owner to add to it; the caller adds nothing. */
 	if (err == -EACCES && ply_layer_unlock_dir(dirfd, &mode) == 0) {
-		err = sys_rename(u->upper.work, tmp, dirfd, name, 0);
+		err = ply_layer_rename(u->upper.work, tmp, dirfd, name, 0);
 		ply_layer_lock_dir(dirfd, mode);
 	}
 	if (!err)

@@ -64,24 +64,24 @@ static int set_heritage(const struct making *m, const char *tmp, const struct pl
 static int move_to_free_name(const struct making *m, const char *tmp)
 {
 	int work = m->u->upper.work;
-	int err = sys_rename(work, tmp, m->fd->fd, m->name, RENAME_NOREPLACE);
+	int err = ply_layer_rename(work, tmp, m->fd->fd, m->name, RENAME_NOREPLACE);
 
 	if (err != -EINVAL)
 		return err;
 	err = sys_access(m->fd->fd, m->name);
 	if (err != -ENOENT)
 		return err ? err : -EEXIST;
-	return sys_rename(work, tmp, m->fd->fd, m->name, 0);
+	return ply_layer_rename(work, tmp, m->fd->fd, m->name, 0);
 }
 
 /* A directory cannot replace a whiteout but can change places with it. */
 static int move_over_whiteout(const struct making *m, const char *tmp)
 {
 	int work = m->u->upper.work;
-	int err = sys_rename(work, tmp, m->fd->fd, m->name, 0);
+	int err = ply_layer_rename(work, tmp, m->fd->fd, m->name, 0);
 
 	if (err == -ENOTDIR) {
-		err = sys_rename(work, tmp, m->fd->fd, m->name, RENAME_EXCHANGE);
+		err = ply_layer_rename(work, tmp, m->fd->fd, m->name, RENAME_EXCHANGE);
 		if (!err)
 			sys_unlink(work, tmp);
 	}
@@ -89,7 +89,7 @@ static int move_over_whiteout(const struct making *m, const char *tmp)
 		/* No exchange here: two steps, between which the lower one shows. */
 		err = sys_unlink(m->fd->fd, m->name);
 		if (!err)
-			err = sys_rename(work, tmp, m->fd->fd, m->name, 0);
+			err = ply_layer_rename(work, tmp, m->fd->fd, m->name, 0);
 	}
 	return err;
 }

@@ -119,7 +119,7 @@ static int take_away(struct removal *r)
 		err = ply_upper_whiteout_swap(up, r->fd->fd, name, &r->taken);
 	} else {
 		r->taken = ply_work_new_name(up);
-		err = sys_rename(r->fd->fd, name, up->work, r->taken.text, 0);
+		err = ply_layer_rename(r->fd->fd, name, up->work, r->taken.text, 0);
 	}
 	r->has_taken = !err;
 	return err;

@@ -208,7 +208,7 @@ static int clear_source(struct renaming *r)
 		err = ply_upper_whiteout_swap(up, r->from.fd->fd, r->from.name, &r->litter);
 	} else {
 		r->litter = ply_work_new_name(up);
-		err = sys_rename(r->from.fd->fd, r->from.name, up->work, r->litter.text, 0);
+		err = ply_layer_rename(r->from.fd->fd, r->from.name, up->work, r->litter.text, 0);
 	}
 	r->has_litter = !err;
 	return err;

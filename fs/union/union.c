@@ -207,7 +207,8 @@ static int set_up(struct ply_union *u, const struct ply_union_config *cfg, struc
 		return err;
 	mark_holes(u, cfg->mountpoint);
 	number_file_systems(u);
-	if (!sys_statx(u->layers[1].root, "", STATX_INO, &stx))
+	if (!sys_statx(u->layers[cfg->upper ? PLY_UPPER : u->nlayers - 1].root, "", STATX_INO,
+		       &stx))
 		u->root->ino = ply_ino_map(u, &stx);
 	return 0;
 }

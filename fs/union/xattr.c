@@ -28,7 +28,8 @@ ssize_t ply_getxattr(struct ply_union *u, struct ply_node *node, const char *nam
 		ply_place_put(u, &place);
 	}
 	pthread_mutex_unlock(&node->lock);
-	return n;
+	/* A layer without such attributes has none; the kernel takes any other error for a refusal. */
+	return n == -EOPNOTSUPP ? -ENODATA : n;
 }
 
 static ssize_t list_disk(struct ply_union *u, struct ply_node *node, char *list, size_t size)
@@ -43,7 +44,7 @@ static ssize_t list_disk(struct ply_union *u, struct ply_node *node, char *list,
 		ply_place_put(u, &place);
 	}
 	pthread_mutex_unlock(&node->lock);
-	return n;
+	return n == -EOPNOTSUPP ? 0 : n;
 }
 
 ssize_t ply_listxattr(struct ply_union *u, struct ply_node *node, char *list, size_t size)

@@ -95,6 +95,11 @@ void fail_kind(enum ply_sys kind, int err)
 	start(1, 0, (int)kind, err);
 }
 
+void fail_every_call(int err)
+{
+	start(1, UINT_MAX, -1, err);
+}
+
 unsigned stop_failing(void)
 {
 	ply_sys_probe = NULL;

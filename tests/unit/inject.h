@@ -15,6 +15,8 @@ void fail_call(unsigned n, int err);
 void fill_disk(unsigned n, int err);
 /* Fails every call of this kind. */
 void fail_kind(enum ply_sys kind, int err);
+/* Fails them all. */
+void fail_every_call(int err);
 /* Back to normal. The number of calls that were counted. */
 unsigned stop_failing(void);
 /* The name of the first call that was made to fail, or "none". */

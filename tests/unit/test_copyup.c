@@ -7,6 +7,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "elsewhere.h"
 #include "inject.h"
 #include "paths.h"
 
@@ -431,7 +432,7 @@ static void test_fallocate_and_copy_range(void **state)
 	bed_close(b);
 }
 
-int main(void)
+static int group(void)
 {
 	const struct CMUnitTest tests[] = {
 		bed_test(test_a_copy_is_the_same_in_everything),
@@ -448,4 +449,9 @@ int main(void)
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(void)
+{
+	return run_on_old_kernel(group) + group();
 }

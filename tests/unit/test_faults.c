@@ -526,21 +526,21 @@ static void run_all(struct bed *b, const struct ply_union_config *how,
 
 static void test_each_call_fails_once_with_eio(void **state)
 {
-	run_all(*state, NULL, &(struct trouble){ .err = -EIO, .start = fail_call, .step = 1 });
+	run_all(*state, NULL, &(struct trouble){ .err = -EIO, .start = fail_call, .step = 2 });
 }
 
 static void test_each_call_fails_once_with_xattr_whiteouts(void **state)
 {
 	struct ply_union_config how = { .whiteout = PLY_WHITEOUT_XATTR };
 
-	run_all(*state, &how, &(struct trouble){ .err = -EIO, .start = fail_call, .step = 3 });
+	run_all(*state, &how, &(struct trouble){ .err = -EIO, .start = fail_call, .step = 6 });
 }
 
 static void test_each_call_fails_once_with_aufs_whiteouts(void **state)
 {
 	struct ply_union_config how = { .whiteout = PLY_WHITEOUT_AUFS, .space = PLY_SPACE_NONE };
 
-	run_all(*state, &how, &(struct trouble){ .err = -EIO, .start = fail_call, .step = 3 });
+	run_all(*state, &how, &(struct trouble){ .err = -EIO, .start = fail_call, .step = 6 });
 }
 
 static void test_the_disk_is_full_from_a_call_on(void **state)
@@ -554,7 +554,7 @@ static void test_no_descriptor_is_left_for_a_call(void **state)
 {
 	run_all(*state, NULL,
 		&(struct trouble){
-			.err = -EMFILE, .start = fail_call, .only = needs_descriptor, .step = 1 });
+			.err = -EMFILE, .start = fail_call, .only = needs_descriptor, .step = 2 });
 }
 
 int main(void)

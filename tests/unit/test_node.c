@@ -167,8 +167,8 @@ static void test_an_inode_is_found_by_layer_device_and_number(void **state)
 /* Numbers stay apart that are equal on different file systems. */
 static void test_numbers_of_file_systems_do_not_collide(void **state)
 {
-	static const uint64_t numbers[] = { 1, 2, 1ull << 40, (1ull << 56) - 1, 1ull << 56, 1ull << 62,
-					    1ull << 63, UINT64_MAX };
+	static const uint64_t numbers[] = { 1,		2,	    1ull << 40, (1ull << 56) - 1,
+					    1ull << 56, 1ull << 62, 1ull << 63, UINT64_MAX };
 	enum { SYSTEMS = 200, NUMBERS = sizeof(numbers) / sizeof(numbers[0]) };
 	struct bed *b = *state;
 	uint64_t *seen = calloc(SYSTEMS * NUMBERS, sizeof(*seen));
@@ -177,7 +177,8 @@ static void test_numbers_of_file_systems_do_not_collide(void **state)
 	bed_open(b, 1, 0, NULL);
 	for (unsigned fs = 0; fs < SYSTEMS; fs++)
 		for (unsigned i = 0; i < NUMBERS; i++) {
-			struct statx stx = { .stx_ino = numbers[i], .stx_dev_major = 300,
+			struct statx stx = { .stx_ino = numbers[i],
+					     .stx_dev_major = 300,
 					     .stx_dev_minor = fs };
 			uint64_t ino = ply_ino_map(b->u, &stx);
 

@@ -94,6 +94,14 @@ static const char *pair_path(const char *layer, size_t from, size_t to, const ch
 	return strcat(path, "/x");
 }
 
+/* Short runs take a part of the pairs, another one for each test. */
+static unsigned part_of, part;
+
+static int is_taken(size_t i, size_t j)
+{
+	return getenv("PLY_LONG") || (i + 2 * j) % part_of == part % part_of;
+}
+
 static void make_layers(struct bed *b)
 {
 	int lower = !on_disk(b, "l0");
@@ -101,6 +109,8 @@ static void make_layers(struct bed *b)
 	put_remove(b, "up");
 	for (size_t i = 0; i < KINDS; i++)
 		for (size_t j = 0; j < KINDS; j++) {
+			if (!is_taken(i, j))
+				continue;
 			if (lower && kinds[i].lower)
 				kinds[i].lower(b, pair_path("l0/", i, j, "from"));
 			if (lower && kinds[j].lower)
@@ -162,6 +172,8 @@ static void check_trees(struct bed *b)
 /* Copying the union lists its directories, so that listings answer; in a fresh one layers are asked. */
 static void run_matrix(struct bed *b, unsigned flags, const struct ply_union_config *how)
 {
+	part_of = flags || how ? 3 : 1;
+	part++;
 	make_layers(b);
 	bed_open(b, 1, 0, how);
 	copy_of_union(b, "plain");
@@ -169,7 +181,8 @@ static void run_matrix(struct bed *b, unsigned flags, const struct ply_union_con
 		bed_again(b);
 	for (size_t i = 0; i < KINDS; i++)
 		for (size_t j = 0; j < KINDS; j++)
-			check_rename(b, i, j, flags);
+			if (is_taken(i, j))
+				check_rename(b, i, j, flags);
 	check_trees(b);
 	bed_again(b);
 	check_trees(b);
