@@ -1,4 +1,5 @@
 #!/bin/bash
+# only: check-all
 # Permissions: modes, set-id bits, sticky and set-gid directories, ACLs, capabilities.
 . "$(dirname "$0")/lib.sh"
 need_root

@@ -306,7 +306,7 @@ static int count_stay(void *arg, const char *name, const struct ply_entry *entry
 	if (entry->node)
 		ply_forget(s->w->b->u, entry->node, 1);
 	if (!strncmp(name, "stay", 4))
-		s->stay[atoi(name + 4)]++;
+		s->stay[strtoul(name + 4, NULL, 10)]++;
 	return 1;
 }
 

@@ -280,7 +280,7 @@ static void test_cookies_stay_while_others_come_and_go(void **state)
 
 		if (!item)
 			break;
-		cookies[atoi(ply_item_name(l, item) + 1)] = own;
+		cookies[strtoul(ply_item_name(l, item) + 1, NULL, 10)] = own;
 	}
 	for (unsigned round = 0; round < 10; round++) {
 		for (unsigned k = 0; k < 2000; k++) {

@@ -200,7 +200,7 @@ static void call_all(int dir)
 	char buf[64];
 	int bad = 0;
 
-#define REFUSED(call) bad += (call) != -EDOM
+#define REFUSED(call) (bad += (call) != -EDOM)
 	REFUSED(sys_open(dir, "x", O_CREAT | O_RDWR, 0600));
 	REFUSED(sys_openat2(dir, "d", O_PATH, 0, INSIDE));
 	REFUSED(sys_statx(dir, "", STATX_MODE, &stx));
