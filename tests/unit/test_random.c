@@ -313,8 +313,9 @@ static void run(struct bed *b, const struct plan *plan, unsigned steps)
 static void run_seeds(void **state, const struct plan *plan)
 {
 	const char *one = getenv("PLY_SEED");
-	unsigned first = one ? (unsigned)strtoul(one, NULL, 10) : 1, last = one		    ? first
-							       : getenv("PLY_LONG") ? 60
+	unsigned first = one ? (unsigned)strtoul(one, NULL, 10) : 1, last = one ? first
+									    : getenv("PLY_LONG")
+										    ? 60
 										    : 4;
 
 	for (unsigned seed = first; seed <= last; seed++) {
