@@ -160,9 +160,9 @@ loopfs() {
 
 # ours: pids of the live processes that this test started, but for the shell itself
 ours() {
-	local p
-	grep -lsz "^TMPDIR=$T\$" /proc/[0-9]*/environ | cut -d/ -f3 | while read -r p; do
-		[ "$p" = $$ ] || [ "$p" = "$BASHPID" ] || [ ! -e "/proc/$p" ] || echo "$p"
+	local p asks=$BASHPID
+	for p in $(grep -lsz "^TMPDIR=$T\$" /proc/[0-9]*/environ | cut -d/ -f3); do
+		[ "$p" = $$ ] || [ "$p" = "$asks" ] || [ ! -e "/proc/$p" ] || echo "$p"
 	done
 }
 

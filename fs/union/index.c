@@ -112,7 +112,7 @@ static struct ply_node *new_indexed(struct ply_union *u, const char *entry,
 				    const struct statx *upper, const struct statx *lower,
 				    unsigned layer)
 {
-	struct ply_node *node = ply_node_new(u, upper->stx_mode, NULL);
+	struct ply_node *node = ply_node_new(u, upper->stx_mode, NULL), *other;
 
 	if (!node)
 		return NULL;
@@ -125,8 +125,10 @@ static struct ply_node *new_indexed(struct ply_union *u, const char *entry,
 		return NULL;
 	}
 	node->extra_links = read_links(u, entry, upper, lower->stx_nlink);
-	ply_inode_add(u, node, PLY_UPPER, upper);
-	return node;
+	other = ply_inode_add(u, node, PLY_UPPER, upper);
+	if (other != node)
+		ply_node_unref(u, node);
+	return other;
 }
 
 struct ply_node *ply_index_find(struct ply_union *u, struct ply_node *dir, const char *name,

@@ -19,45 +19,56 @@ static uint64_t inode_key(unsigned layer, const struct statx *stx)
 	return XXH3_64bits(key, sizeof(key));
 }
 
-struct ply_node *ply_inode_find(struct ply_union *u, unsigned layer, const struct statx *stx)
+/* With one more reference. */
+static struct ply_node *find_locked(struct ply_union *u, unsigned layer, const struct statx *stx)
 {
-	struct ply_node *node = NULL;
-	struct ply_link *link;
+	struct ply_link *link = ply_table_find(&u->inodes, inode_key(layer, stx));
 
-	pthread_mutex_lock(&u->tree);
-	link = ply_table_find(&u->inodes, inode_key(layer, stx));
 	for (; link; link = ply_table_next(link)) {
 		struct ply_inode *inode = ply_container(link, struct ply_inode, link);
 
 		if (inode->layer == layer && inode->ino == stx->stx_ino &&
 		    inode->dev == stx_dev(stx)) {
-			node = inode->node;
-			node->refs++;
-			break;
+			inode->node->refs++;
+			return inode->node;
 		}
 	}
+	return NULL;
+}
+
+struct ply_node *ply_inode_find(struct ply_union *u, unsigned layer, const struct statx *stx)
+{
+	struct ply_node *node;
+
+	pthread_mutex_lock(&u->tree);
+	node = find_locked(u, layer, stx);
 	pthread_mutex_unlock(&u->tree);
 	return node;
 }
 
-void ply_inode_add(struct ply_union *u, struct ply_node *node, unsigned layer,
-		   const struct statx *stx)
+struct ply_node *ply_inode_add(struct ply_union *u, struct ply_node *node, unsigned layer,
+			       const struct statx *stx)
 {
 	struct ply_inode *inode = calloc(1, sizeof(*inode));
+	struct ply_node *other;
 
 	if (!inode)
-		return;
+		return node;
 	inode->node = node;
 	inode->layer = (uint16_t)layer;
 	inode->ino = stx->stx_ino;
 	inode->dev = stx_dev(stx);
 	pthread_mutex_lock(&u->tree);
-	if (node->inode)
-		ply_table_remove(&u->inodes, &node->inode->link);
-	free(node->inode);
-	node->inode = inode;
-	ply_table_add(&u->inodes, &inode->link, inode_key(layer, stx));
+	other = find_locked(u, layer, stx);
+	if (other) {
+		free(inode);
+		node = other;
+	} else {
+		node->inode = inode;
+		ply_table_add(&u->inodes, &inode->link, inode_key(layer, stx));
+	}
 	pthread_mutex_unlock(&u->tree);
+	return node;
 }
 
 static unsigned fs_number(struct ply_union *u, dev_t dev)

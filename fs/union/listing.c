@@ -158,7 +158,8 @@ static int compare_items(const void *a, const void *b, void *listing)
 
 void ply_listing_sort(struct ply_listing *l)
 {
-	qsort_r(l->main.at, l->main.n, sizeof(*l->main.at), compare_items, l);
+	if (l->main.n)
+		qsort_r(l->main.at, l->main.n, sizeof(*l->main.at), compare_items, l);
 }
 
 void ply_listing_join_marks(struct ply_listing *l)

@@ -231,27 +231,26 @@ void ply_attr_fix(struct ply_union *u, struct ply_node *node, struct statx *attr
 	attr->stx_nlink = (uint32_t)((int)attr->stx_nlink + node->extra_links);
 }
 
-/* Fills a new node from what was found. */
-static void describe(struct ply_union *u, struct ply_node *dir, const char *name, struct found *f,
-		     struct ply_node *node)
+/* Fills a new node from what was found; the node to use instead if another lookup was faster. */
+static struct ply_node *describe(struct ply_union *u, struct ply_node *dir, const char *name,
+				 struct found *f, struct ply_node *node)
 {
 	if (f->dir) {
 		node->layer = f->dir->nlowers ? f->dir->lowers[0].layer : PLY_UPPER;
 		node->ino = ply_origin_dir_ino(u, dir, name, f->dir, &f->stx);
-		return;
+		return node;
 	}
 	node->layer = (uint16_t)f->layer;
 	atomic_init(&node->state, f->in_upper ? PLY_STATE_UPPER : PLY_STATE_LOWER);
 	ply_origin_set_ino(u, dir, name, node, &f->stx);
-	if (f->stx.stx_nlink > 1)
-		ply_inode_add(u, node, f->layer, &f->stx);
+	return f->stx.stx_nlink > 1 ? ply_inode_add(u, node, f->layer, &f->stx) : node;
 }
 
 /* The node of what was found: new, or of another name of the same file. dir->lock is held. */
 static int attach(struct ply_union *u, struct ply_node *dir, const char *name, struct found *f,
 		  struct ply_node **out)
 {
-	struct ply_node *node = NULL;
+	struct ply_node *node = NULL, *used;
 	int err;
 
 	/* An upper file may have lost its other names since its node was made. */
@@ -265,7 +264,10 @@ static int attach(struct ply_union *u, struct ply_node *dir, const char *name, s
 			free(f->dir);
 			return -ENOMEM;
 		}
-		describe(u, dir, name, f, node);
+		used = describe(u, dir, name, f, node);
+		if (used != node)
+			ply_node_unref(u, node);
+		node = used;
 	}
 	err = ply_name_add(u, node, dir, name, f->in_upper ? PLY_NAME_UPPER : 0, NULL);
 	if (err) {

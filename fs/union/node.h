@@ -247,9 +247,12 @@ int ply_node_has_name(struct ply_union *u, struct ply_node *node);
 
 /* Hard links: the node of an inode with one more reference, or NULL. */
 struct ply_node *ply_inode_find(struct ply_union *u, unsigned layer, const struct statx *stx);
-/* Makes node the one that is found; no error: without memory it is not found. */
-void ply_inode_add(struct ply_union *u, struct ply_node *node, unsigned layer,
-		   const struct statx *stx);
+/*
+ * Makes node the one that is found, and returns it; or the one that another lookup has made so meanwhile,
+ * with one more reference. No error: without memory it is not found.
+ */
+struct ply_node *ply_inode_add(struct ply_union *u, struct ply_node *node, unsigned layer,
+			       const struct statx *stx);
 
 /* The union's number for an inode of a layer's file system. */
 uint64_t ply_ino_map(struct ply_union *u, const struct statx *stx);

@@ -246,6 +246,22 @@ static int move_over_marks(struct renaming *r)
 	return err;
 }
 
+/* A directory cannot replace a whiteout, which goes before: a way for file systems that cannot exchange. */
+static int move_after_whiteout(const struct renaming *r)
+{
+	struct ply_upper *up = &r->u->upper;
+	int err = sys_unlink(r->to.fd->fd, r->to.name);
+
+	if (err)
+		return err;
+	err = move(r, 0);
+	if (err) {
+		ply_upper_whiteout(up, r->to.fd->fd, r->to.name);
+		return err;
+	}
+	return r->from.covers ? ply_upper_whiteout(up, r->from.fd->fd, r->from.name) : 0;
+}
+
 /* Onto a whiteout, by changing places with it: it is then where one is needed, or removed. */
 static int move_over_whiteout(struct renaming *r)
 {
@@ -253,10 +269,8 @@ static int move_over_whiteout(struct renaming *r)
 
 	if (!err)
 		err = swap(r);
-	if (err == -EINVAL) {
-		err = sys_unlink(r->to.fd->fd, r->to.name);
-		return err ? err : -EAGAIN;
-	}
+	if (err == -EINVAL && ply_node_is_dir(r->from.node))
+		return move_after_whiteout(r);
 	/* One that hides nothing does no harm if it stays. */
 	if (!err && !r->from.covers)
 		sys_unlink(r->from.fd->fd, r->from.name);
@@ -293,8 +307,11 @@ static int move_then_whiteout(struct renaming *r)
 	if (err)
 		return err;
 	err = ply_upper_whiteout(&r->u->upper, r->from.fd->fd, r->from.name);
-	if (err && !r->to.node)
+	if (err && !r->to.node) {
 		sys_rename(r->to.fd->fd, r->to.name, r->from.fd->fd, r->from.name, 0);
+		if (r->to.covers)
+			ply_upper_whiteout(&r->u->upper, r->to.fd->fd, r->to.name);
+	}
 	return err;
 }
 

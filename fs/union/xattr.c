@@ -12,6 +12,18 @@
 
 #define LIST_MAX 65536 /* XATTR_LIST_MAX of the kernel */
 
+/* A layer without attributes of these kinds has none; the kernel takes any other error for a refusal. */
+static int is_known(const char *name)
+{
+	static const char *const kinds[] = { "user.", "trusted.", "security.", PLY_ACL_ACCESS,
+					     PLY_ACL_DEFAULT };
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (!strncmp(name, kinds[i], strlen(kinds[i])))
+			return 1;
+	return 0;
+}
+
 ssize_t ply_getxattr(struct ply_union *u, struct ply_node *node, const char *name, void *value,
 		     size_t size)
 {
@@ -28,8 +40,7 @@ ssize_t ply_getxattr(struct ply_union *u, struct ply_node *node, const char *nam
 		ply_place_put(u, &place);
 	}
 	pthread_mutex_unlock(&node->lock);
-	/* A layer without such attributes has none; the kernel takes any other error for a refusal. */
-	return n == -EOPNOTSUPP ? -ENODATA : n;
+	return n == -EOPNOTSUPP && is_known(name) ? -ENODATA : n;
 }
 
 static ssize_t list_disk(struct ply_union *u, struct ply_node *node, char *list, size_t size)

@@ -1,5 +1,4 @@
 #!/bin/bash
-# only: check-all
 # The command line: what a good mount program says, does, and leaves behind.
 . "$(dirname "$0")/lib.sh"
 

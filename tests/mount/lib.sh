@@ -82,8 +82,14 @@ sweep() {
 	rm -rf --one-file-system "$D"
 }
 
-# A script that is stopped half-way stops its part, too.
-trap 'status=$?; [ -z "$running" ] || kill -9 "$running"; (exit $status); tidy' EXIT
+# stop_part: a script that is stopped half-way stops its part, too.
+stop_part() {
+	local status=$?
+	[ -z "$running" ] || kill -9 "$running"
+	(exit $status)
+	tidy
+}
+trap stop_part EXIT
 
 # ---- mounts ----
 

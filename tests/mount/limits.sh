@@ -1,5 +1,4 @@
 #!/bin/bash
-# only: check-all
 # Few descriptors, many files: the server keeps what it needs open, not what it has seen.
 # timeout: 600
 . "$(dirname "$0")/lib.sh"

@@ -1,5 +1,4 @@
 #!/bin/bash
-# only: check-all
 # Permissions: modes, set-id bits, sticky and set-gid directories, ACLs, capabilities.
 . "$(dirname "$0")/lib.sh"
 need_root
@@ -19,20 +18,22 @@ suid_cleared() {
 		setcap cap_net_raw=ep "$L/$f"
 	done
 	cp "$L/none" "$L/lock"
-	chmod 2766 "$L/lock" # set-gid without execution is no set-id bit
+	cp "$L/lock" "$L/member"
+	chown 5:1000 "$L/member"
+	chmod 2766 "$L/lock" "$L/member" # no execution for the group: who is in it may write and leave the bit
 	up
 	cp "$M/none" "$M/new"
 	chmod 6777 "$M/new"
-	as 1000 sh -c 'cd "$0" && echo x >>write && echo x >>new && echo x >>lock && echo x >>capable && truncate -s 10 truncate' "$M" ||
+	as 1000 sh -c 'cd "$0" && echo x >>write && echo x >>new && echo x >>lock && echo x >>member && echo x >>capable && truncate -s 10 truncate' "$M" ||
 		fail "writing as a plain user"
 	chown 6 "$M/chown"
 	chown 6 "$M/cap-chown"
 	echo x >>"$M/root"
 	: >>"$M/none"
-	eq "modes" "777 777 777 777 2766 6777 6777 " "$(modes "$M"/{write,new,truncate,chown,lock,root,none})"
+	eq "modes" "777 777 777 777 766 2766 6777 6777 " "$(modes "$M"/{write,new,truncate,chown,lock,member,root,none})"
 	eq "capabilities" "" "$(getcap "$M"/cap*)"
 	again
-	eq "modes after a remount" "777 777 777 777 2766 6777 6777 " "$(modes "$M"/{write,new,truncate,chown,lock,root,none})"
+	eq "modes after a remount" "777 777 777 777 766 2766 6777 6777 " "$(modes "$M"/{write,new,truncate,chown,lock,member,root,none})"
 	eq "capabilities after a remount" "" "$(getcap "$M"/cap*)"
 }
 

@@ -1,5 +1,4 @@
 #!/bin/bash
-# only: check-all
 # Races: where only one can win, one wins; and whatever happens at once, the tree stays one that could have come about.
 # timeout: 600
 . "$(dirname "$0")/lib.sh"

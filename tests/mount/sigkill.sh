@@ -1,5 +1,4 @@
 #!/bin/bash
-# only: check-all
 # SIGKILL of the server at any moment: the layers are untouched, the mount can be taken away, and a new mount shows of
 # each file the old content or the new, whole. The disk is not cut off here: what the server wrote is there.
 # timeout: 900

@@ -199,8 +199,7 @@ void bed_open(struct bed *b, unsigned nlowers, unsigned flags, const struct ply_
 	cfg.upper = flags & BED_READONLY ? NULL : upper;
 	cfg.work = flags & BED_READONLY ? NULL : work;
 	b->fds = count_fds();
-	/* Taking a private copy apart again costs the kernel milliseconds. */
-	if (!(flags & BED_PRIVATE) && !ply_sys_probe)
+	if ((flags & BED_PLAIN) && !ply_sys_probe)
 		ply_sys_probe = refuse_open_tree;
 	err = ply_union_open(&cfg, &b->u, &why);
 	if (ply_sys_probe == refuse_open_tree)

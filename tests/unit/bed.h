@@ -58,8 +58,7 @@ const char *disk_text(struct bed *b, const char *path);
  */
 enum bed_flags {
 	BED_READONLY = 1 << 0,
-	BED_PRIVATE =
-		1 << 1, /* layers through private copies of their mounts, as a server opens them */
+	BED_PLAIN = 1 << 1, /* layers by their paths, not through private copies of mounts */
 };
 void bed_open(struct bed *b, unsigned nlowers, unsigned flags, const struct ply_union_config *how);
 /* Closes the union; no descriptor may be left open and the work directory must be empty. */

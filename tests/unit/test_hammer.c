@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <linux/fs.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 
 #include "paths.h"
@@ -355,6 +356,145 @@ static void test_listing_shows_what_stays_once_while_others_change(void **state)
 	bed_close(b);
 }
 
+/* Of all who want to do what can be done but once, one succeeds. */
+static unsigned contest;
+static _Atomic unsigned winners;
+
+static int compete_create(struct worker *w)
+{
+	return u_create(w->b, "d/new");
+}
+
+static int compete_unlink(struct worker *w)
+{
+	return u_unlink(w->b, "d/f1");
+}
+
+static int compete_rmdir(struct worker *w)
+{
+	return u_rmdir(w->b, "empty");
+}
+
+static int compete_rename_from(struct worker *w)
+{
+	char to[32];
+
+	snprintf(to, sizeof(to), "d/to%u", w->id);
+	return u_rename(w->b, "d/f2", to, 0);
+}
+
+static int compete_rename_to(struct worker *w)
+{
+	char from[32];
+
+	snprintf(from, sizeof(from), "low/own%u", w->id);
+	return u_rename(w->b, from, "d/target", RENAME_NOREPLACE);
+}
+
+static int compete_link(struct worker *w)
+{
+	return u_link(w->b, "d/linked", "low/f1");
+}
+
+static const struct {
+	const char *name;
+	int (*run)(struct worker *w);
+} contests[] = {
+	{ "create", compete_create },	    { "unlink", compete_unlink },
+	{ "rmdir", compete_rmdir },	    { "rename from", compete_rename_from },
+	{ "rename to", compete_rename_to }, { "link", compete_link },
+};
+#define CONTESTS (sizeof(contests) / sizeof(contests[0]))
+
+static void *compete(void *arg)
+{
+	struct worker *w = arg;
+	int err = contests[contest].run(w);
+
+	if (!err)
+		atomic_fetch_add(&winners, 1);
+	else if (err != -ENOENT && err != -EEXIST && !w->odd++)
+		fprintf(stderr, "%s: %s\n", contests[contest].name, strerror(-err));
+	return NULL;
+}
+
+static void test_what_can_be_done_once_is_done_once(void **state)
+{
+	struct bed *b = *state;
+	char path[32];
+
+	make_layers(b);
+	put_dir(b, "l0/empty");
+	for (unsigned i = 0; i < THREADS; i++) {
+		snprintf(path, sizeof(path), "%s/low/own%u", i % 2 ? "l0" : "up", i);
+		put_file(b, path, "own");
+	}
+	for (unsigned round = 0; round < 10; round++) {
+		put_remove(b, "up/d");
+		put_remove(b, "up/empty");
+		for (contest = 0; contest < CONTESTS; contest++) {
+			bed_open(b, 2, 0, NULL);
+			winners = 0;
+			run_all(b, compete, 1);
+			assert_int_equal(winners, 1);
+			assert_same_again(b, TREE_ALL & ~(unsigned)TREE_NLINK);
+			bed_close(b);
+		}
+		/* The target is there now; away with it for the next round. */
+		bed_open(b, 2, 0, NULL);
+		for (unsigned i = 0; i < THREADS; i++) {
+			snprintf(path, sizeof(path), "low/own%u", i);
+			u_create(b, path);
+		}
+		bed_close(b);
+	}
+}
+
+/* While one byte is written at the beginning, the rest is never seen to be missing. */
+static void *read_or_write(void *arg)
+{
+	struct worker *w = arg;
+	char name[32], *buf = malloc(BIG);
+
+	for (unsigned i = 0; i < w->steps; i++) {
+		struct ply_entry f;
+		ssize_t n;
+
+		snprintf(name, sizeof(name), "d/big%u", i);
+		if (u_find(w->b, name, &f)) {
+			w->odd++;
+			continue;
+		}
+		if (w->id == 0 && ply_write(w->b->u, f.node, "W", 1, 0, 0) != 1)
+			w->odd++;
+		n = ply_read(w->b->u, f.node, buf, BIG, 0);
+		if (n != BIG || memchr(buf + 1, 0, BIG - 1))
+			w->odd++;
+		u_drop(w->b, &f);
+	}
+	free(buf);
+	return NULL;
+}
+
+static void test_readers_see_whole_files_while_they_come_up(void **state)
+{
+	enum { FILES = 12 };
+	struct bed *b = *state;
+	char *data = malloc(BIG + 1), name[32];
+
+	memset(data, 'x', BIG);
+	data[BIG] = '\0';
+	for (unsigned i = 0; i < FILES; i++) {
+		snprintf(name, sizeof(name), "l0/d/big%u", i);
+		put_file(b, name, data);
+	}
+	bed_open(b, 1, 0, NULL);
+	run_all(b, read_or_write, FILES);
+	assert_same_again(b, TREE_ALL);
+	bed_close(b);
+	free(data);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -364,6 +504,8 @@ int main(void)
 		bed_test(test_one_file_comes_up_once_for_all_writers),
 		bed_test(test_directories_never_move_below_themselves),
 		bed_test(test_listing_shows_what_stays_once_while_others_change),
+		bed_test(test_what_can_be_done_once_is_done_once),
+		bed_test(test_readers_see_whole_files_while_they_come_up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

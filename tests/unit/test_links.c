@@ -1,6 +1,8 @@
 /* Hard links: of the upper, of a lower layer, brought up and not, over forgetting and remounting. */
+#include <dirent.h>
 #include <errno.h>
 #include <linux/fs.h>
+#include <pthread.h>
 #include <sys/stat.h>
 
 #include "paths.h"
@@ -19,6 +21,18 @@ static unsigned links_of(struct bed *b, const char *path)
 
 	assert_ok(u_stat(b, path, &attr));
 	return attr.stx_nlink;
+}
+
+static void first_name(const char *path, char *name, size_t size)
+{
+	const struct dirent *d;
+	DIR *dir = opendir(path);
+
+	assert_non_null(dir);
+	while ((d = readdir(dir)))
+		if (d->d_name[0] != '.')
+			snprintf(name, size, "%s", d->d_name);
+	closedir(dir);
 }
 
 static void put_pair(struct bed *b)
@@ -226,6 +240,113 @@ static void test_an_unlinked_file_gets_no_name_again(void **state)
 	bed_close(b);
 }
 
+/* Index entries as nobody wrote them. The file is there in any case; its link count may be anything. */
+static void test_malformed_index_entries_do_no_harm(void **state)
+{
+	static const char *const marks[] = { "",
+					     "U",
+					     "L",
+					     "U+",
+					     "U-999999999999999999999",
+					     "X+1",
+					     "L+2147483647",
+					     "\xff\xff\xff\xff",
+					     "U+2147483647",
+					     "U-2147483648",
+					     "U+1 and much more than fits" };
+	struct bed *b = *state;
+	char entry[300] = "", path[400];
+
+	put_pair(b);
+	bed_open(b, 1, 0, NULL);
+	assert_ok(u_write(b, "x", "P", 0));
+	bed_close(b);
+	first_name(bed_path(b, "work/index"), entry, sizeof(entry));
+	for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++) {
+		snprintf(path, sizeof(path), "work/index/%s", entry);
+		put_xattr(b, path, "trusted.overlay.nlink", marks[i]);
+		bed_open(b, 1, 0, NULL);
+		assert_string_equal(u_text(b, "d/y"), "Pair");
+		assert_string_equal(u_text(b, "x"), "Pair");
+		links_of(b, "d/y");
+		bed_close(b);
+	}
+	/* What is no entry: other names, and one of another type. */
+	put_dir(b, "work/index/00fb");
+	put_file(b, "work/index/zz", "");
+	put_symlink(b, "work/index/#1", "x");
+	put_remove(b, "up/x");
+	snprintf(path, sizeof(path), "work/index/%s", entry);
+	put_remove(b, path);
+	put_dir(b, path);
+	bed_open(b, 1, 0, NULL);
+	assert_string_equal(u_text(b, "d/y"), "pair");
+	bed_close(b);
+}
+
+/* Two lookups of one file by different names in different directories, at the same moment. */
+struct pair {
+	struct bed *b;
+	pthread_barrier_t start, compare, end;
+	struct ply_entry found[2];
+	unsigned rounds, apart;
+};
+
+static void look_up(struct pair *p, unsigned i)
+{
+	for (unsigned round = 0; round < p->rounds; round++) {
+		pthread_barrier_wait(&p->start);
+		if (u_find(p->b, i ? "d/y" : "x", &p->found[i]))
+			p->found[i].node = NULL;
+		pthread_barrier_wait(&p->compare);
+		if (i == 0)
+			p->apart += p->found[0].node != p->found[1].node;
+		pthread_barrier_wait(&p->end);
+		if (p->found[i].node)
+			u_drop(p->b, &p->found[i]);
+	}
+}
+
+static void *look_up_second(void *pair)
+{
+	look_up(pair, 1);
+	return NULL;
+}
+
+static void check_at_once(struct bed *b)
+{
+	struct pair p = { .b = b, .rounds = 2000 };
+	pthread_t second;
+
+	pthread_barrier_init(&p.start, NULL, 2);
+	pthread_barrier_init(&p.compare, NULL, 2);
+	pthread_barrier_init(&p.end, NULL, 2);
+	assert_int_equal(pthread_create(&second, NULL, look_up_second, &p), 0);
+	look_up(&p, 0);
+	pthread_join(second, NULL);
+	pthread_barrier_destroy(&p.start);
+	pthread_barrier_destroy(&p.compare);
+	pthread_barrier_destroy(&p.end);
+	assert_int_equal(p.apart, 0);
+}
+
+static void test_names_looked_up_at_once_are_one_node(void **state)
+{
+	struct bed *b = *state;
+
+	put_pair(b);
+	bed_open(b, 1, 0, NULL);
+	check_at_once(b);
+	/* One name brought up, the other found by the index. */
+	assert_ok(u_write(b, "x", "P", 0));
+	check_at_once(b);
+	/* Both in the upper. */
+	assert_ok(u_rename(b, "d/y", "d/z", 0));
+	assert_ok(u_rename(b, "d/z", "d/y", 0));
+	check_at_once(b);
+	bed_close(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -238,6 +359,8 @@ int main(void)
 		bed_test(test_a_removed_name_does_not_hide_a_later_one),
 		bed_test(test_links_of_the_upper_are_one_node),
 		bed_test(test_an_unlinked_file_gets_no_name_again),
+		bed_test(test_names_looked_up_at_once_are_one_node),
+		bed_test(test_malformed_index_entries_do_no_harm),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -337,7 +337,7 @@ static void test_the_mountpoint_inside_a_layer_is_skipped(void **state)
 	put_file(b, "l0/e/mnt/inside", "elsewhere");
 	snprintf(mountpoint, sizeof(mountpoint), "%s", bed_path(b, "l0/d/mnt"));
 	how.mountpoint = mountpoint;
-	bed_open(b, 1, 0, &how);
+	bed_open(b, 1, BED_PLAIN, &how);
 	assert_string_equal(u_text(b, "d/mnt"), "ENOENT");
 	assert_string_equal(u_ls(b, "d"), "f");
 	assert_string_equal(u_text(b, "d/mnt/x"), "ENOENT");
@@ -444,6 +444,43 @@ static void test_deep_paths(void **state)
 	bed_close(b);
 }
 
+/* Far more directories and files in use than descriptors, by the limit of the process itself. */
+static void test_a_low_limit_of_descriptors_is_no_limit_for_nodes(void **state)
+{
+	enum { DIRS = 150 };
+	struct bed *b = *state;
+	struct ply_entry held[DIRS];
+	struct rlimit limit, low;
+	char path[64];
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	for (unsigned i = 0; i < DIRS; i++) {
+		snprintf(path, sizeof(path), "l%u/d%u/e/f", i % 3, i);
+		put_file(b, path, "lower");
+	}
+	low = limit;
+	low.rlim_cur = count_fds() + 60;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+	bed_open(b, 3, 0, NULL);
+	for (unsigned i = 0; i < DIRS; i++) {
+		snprintf(path, sizeof(path), "d%u/e/f", i);
+		held[i] = u_hold(b, path);
+		if (i % 2)
+			assert_int_equal(ply_write(b->u, held[i].node, "UPPER", 5, 0, 0), 5);
+	}
+	for (unsigned i = 0; i < DIRS; i++) {
+		snprintf(path, sizeof(path), "d%u/e/f", i);
+		assert_string_equal(node_text(b, held[i].node), i % 2 ? "UPPER" : "lower");
+		assert_ok(u_unlink(b, path));
+		assert_string_equal(node_text(b, held[i].node), i % 2 ? "UPPER" : "lower");
+	}
+	for (unsigned i = 0; i < DIRS; i++)
+		u_drop(b, &held[i]);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_same_again(b, TREE_ALL);
+	bed_close(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -461,6 +498,7 @@ int main(void)
 		bed_test(test_a_thousand_layers),
 		bed_test(test_without_an_upper_nothing_can_be_changed),
 		bed_test(test_deep_paths),
+		bed_test(test_a_low_limit_of_descriptors_is_no_limit_for_nodes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

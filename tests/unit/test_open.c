@@ -191,7 +191,7 @@ static void test_trouble_while_opening_leaves_nothing_behind(void **state)
 			fail_msg("call %u (%s): %d, '%s'", n, failed_call(), err, why.text);
 		assert_int_equal(count_fds(), fds);
 	}
-	bed_open(b, 1, BED_PRIVATE, NULL);
+	bed_open(b, 1, 0, NULL);
 	assert_string_equal(u_text(b, "f"), "f");
 	bed_close(b);
 }

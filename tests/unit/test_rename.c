@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "paths.h"
+#include "union/node.h"
 
 static void a_file(struct bed *b, const char *path)
 {
@@ -170,15 +171,17 @@ static void check_trees(struct bed *b)
 }
 
 /* Copying the union lists its directories, so that listings answer; in a fresh one layers are asked. */
-static void run_matrix(struct bed *b, unsigned flags, const struct ply_union_config *how)
+static void run_matrix(struct bed *b, unsigned flags, const struct ply_union_config *how,
+		       unsigned lacks)
 {
-	part_of = flags || how ? 3 : 1;
+	part_of = flags || how || lacks ? 3 : 1;
 	part++;
 	make_layers(b);
 	bed_open(b, 1, 0, how);
 	copy_of_union(b, "plain");
 	if (flags)
 		bed_again(b);
+	ply_layer_set_lack(&b->u->layers[PLY_UPPER], lacks);
 	for (size_t i = 0; i < KINDS; i++)
 		for (size_t j = 0; j < KINDS; j++)
 			if (is_taken(i, j))
@@ -191,27 +194,35 @@ static void run_matrix(struct bed *b, unsigned flags, const struct ply_union_con
 
 static void test_plain_renames(void **state)
 {
-	run_matrix(*state, 0, NULL);
+	run_matrix(*state, 0, NULL, 0);
 }
 
 static void test_renames_that_must_not_replace(void **state)
 {
-	run_matrix(*state, RENAME_NOREPLACE, NULL);
+	run_matrix(*state, RENAME_NOREPLACE, NULL, 0);
 }
 
 static void test_exchanges(void **state)
 {
-	run_matrix(*state, RENAME_EXCHANGE, NULL);
+	run_matrix(*state, RENAME_EXCHANGE, NULL, 0);
 }
 
 static void test_renames_with_xattr_whiteouts(void **state)
 {
-	run_matrix(*state, 0, &(struct ply_union_config){ .whiteout = PLY_WHITEOUT_XATTR });
+	run_matrix(*state, 0, &(struct ply_union_config){ .whiteout = PLY_WHITEOUT_XATTR }, 0);
 }
 
 static void test_renames_with_aufs_whiteouts(void **state)
 {
-	run_matrix(*state, 0, &(struct ply_union_config){ .whiteout = PLY_WHITEOUT_AUFS });
+	run_matrix(*state, 0, &(struct ply_union_config){ .whiteout = PLY_WHITEOUT_AUFS }, 0);
+}
+
+static void test_renames_where_the_file_system_has_no_extras(void **state)
+{
+	unsigned lacks = PLY_LACKS_EXCHANGE | PLY_LACKS_RENAME_WHITEOUT;
+
+	run_matrix(*state, 0, NULL, lacks);
+	run_matrix(*state, 0, &(struct ply_union_config){ .whiteout = PLY_WHITEOUT_XATTR }, lacks);
 }
 
 static void test_within_one_directory(void **state)
@@ -340,6 +351,7 @@ int main(void)
 		bed_test(test_exchanges),
 		bed_test(test_renames_with_xattr_whiteouts),
 		bed_test(test_renames_with_aufs_whiteouts),
+		bed_test(test_renames_where_the_file_system_has_no_extras),
 		bed_test(test_within_one_directory),
 		bed_test(test_nothing_moves_into_itself),
 		bed_test(test_flags_that_make_no_sense_are_refused),

@@ -106,7 +106,7 @@ static void read_union_xattrs(struct bed *b, struct ply_node *node, struct thing
 {
 	char list[2048], value[4096];
 	ssize_t n = ply_listxattr(b->u, node, list, sizeof(list));
-	char *names[64];
+	char *names[64] = { NULL };
 	size_t count = 0;
 
 	if (n == -EOPNOTSUPP)
@@ -204,7 +204,7 @@ static void read_disk_xattrs(const char *full, struct thing *thing)
 {
 	char list[2048], value[4096];
 	ssize_t n = llistxattr(full, list, sizeof(list));
-	char *names[64];
+	char *names[64] = { NULL };
 	size_t count = 0;
 
 	for (ssize_t pos = 0; pos < n; pos += (ssize_t)strlen(list + pos) + 1)
