@@ -265,10 +265,13 @@ static int serve(struct program *p)
 	if (!err && p->parent >= 0)
 		err = detach(p);
 	if (!err)
+		err = ply_settler_start(p->u);
+	if (!err)
 		err = ply_wire_run(p->w);
 	if (!err && p->opts.debug)
 		ply_wire_print_counters(p->w);
 	ply_wire_close(p->w);
+	ply_settler_stop(p->u);
 	ply_union_close(p->u);
 	free(p->mount_options);
 	if (p->stats_fd >= 0)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define PER_BUCKET 2 /* entries, before there are more buckets */
 #define MOVE_PER_ADD                                                                               \
 	4 /* old buckets emptied at an insertion: growth ends before the next one begins */
 
@@ -65,7 +66,7 @@ static void grow(struct ply_table *t)
 
 void ply_table_add(struct ply_table *t, struct ply_link *link, uint64_t hash)
 {
-	if (!t->old && t->count > t->mask)
+	if (!t->old && t->count >= (t->mask + 1) * PER_BUCKET)
 		grow(t);
 	if (t->old)
 		move_some(t, hash);

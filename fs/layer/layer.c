@@ -169,6 +169,11 @@ int ply_layer_open_dir(int dirfd, const char *path)
 	return fd;
 }
 
+int ply_layer_open_file(int dirfd, const char *path)
+{
+	return sys_openat2(dirfd, path, O_RDONLY | O_NOFOLLOW, 0, RESOLVE_INSIDE);
+}
+
 int ply_layer_open_upper(int dirfd, const char *name, int flags)
 {
 	struct statx stx;

@@ -20,7 +20,8 @@ enum ply_layer_lack {
 	PLY_LACKS_COPY_RANGE = 1 << 5,
 	PLY_LACKS_EXCHANGE = 1 << 6, /* RENAME_EXCHANGE */
 	PLY_LACKS_RENAME_WHITEOUT = 1 << 7,
-	PLY_LACKS_ORIGIN = 1 << 8, /* the origin mark cannot be written */
+	PLY_LACKS_ORIGIN = 1 << 8,   /* the origin mark cannot be written */
+	PLY_LACKS_METACOPY = 1 << 9, /* nor the mark metacopy */
 };
 
 struct ply_layer {
@@ -77,6 +78,8 @@ int ply_layer_list_some(int dirfd, off_t *pos, ply_list_fn fn, void *arg);
 
 /* A path to a descriptor beneath dirfd, following no symlink and leaving for no other tree. */
 int ply_layer_open_dir(int dirfd, const char *path);
+/* The same for a regular file, to be read. */
+int ply_layer_open_file(int dirfd, const char *path);
 
 /*
  * Opens a file of the upper although its mode forbids it: for a plain user's own files of mode 0 and the

@@ -41,6 +41,22 @@ static int has_name(const char *list, ssize_t size, const char *attr)
 	return 0;
 }
 
+/* A mark of the user's space needs the right to read, which a plain user's own file may lack. */
+static ssize_t get_despite_mode(int dirfd, const char *name, const char *attr, void *value,
+				size_t size)
+{
+	struct statx stx;
+	ssize_t n;
+
+	if (sys_statx(dirfd, name, STATX_TYPE | STATX_MODE, &stx) < 0 || S_ISLNK(stx.stx_mode) ||
+	    (stx.stx_mode & S_IRUSR) ||
+	    sys_chmod(dirfd, name, (stx.stx_mode & 07777) | S_IRUSR) < 0)
+		return -EACCES;
+	n = sys_getxattr(dirfd, name, attr, value, size);
+	sys_chmod(dirfd, name, stx.stx_mode & 07777);
+	return n;
+}
+
 /* The mark in the first space that has it: the value's length, -ENODATA for none. */
 static ssize_t get_mark(struct ply_layer *layer, int dirfd, const char *name, const char *mark,
 			void *value, size_t size)
@@ -57,6 +73,8 @@ static ssize_t get_mark(struct ply_layer *layer, int dirfd, const char *name, co
 		if (!has_name(list, n, attr))
 			continue;
 		len = sys_getxattr(dirfd, name, attr, value, size);
+		if (len == -EACCES && layer->is_upper)
+			len = get_despite_mode(dirfd, name, attr, value, size);
 		if (len != -ENODATA)
 			return len;
 	}
@@ -103,6 +121,39 @@ int ply_mark_is_set(struct ply_layer *layer, int dirfd, const char *name, const 
 			return 1;
 	}
 	return n >= 0 || n == -ERANGE || no_mark(n) ? 0 : (int)n;
+}
+
+/* A path must lead down only: no empty component, no dots. */
+static int is_component(const char *text, size_t len)
+{
+	return len && len <= PLY_NAME_MAX && !(len == 1 && text[0] == '.') &&
+	       !(len == 2 && text[0] == '.' && text[1] == '.');
+}
+
+static int is_redirect(const char *text)
+{
+	if (*text != '/')
+		return !strchr(text, '/') && is_component(text, strlen(text));
+	while (*text == '/') {
+		size_t len = strcspn(++text, "/");
+
+		if (!is_component(text, len))
+			return 0;
+		text += len;
+	}
+	return 1;
+}
+
+int ply_mark_get_redirect(struct ply_layer *layer, int dirfd, const char *name,
+			  struct ply_mark_redirect *out)
+{
+	ssize_t n = get_mark(layer, dirfd, name, PLY_MARK_REDIRECT, out->text,
+			     sizeof(out->text) - 1);
+
+	out->text[n > 0 ? n : 0] = '\0';
+	if (n < 0)
+		return no_mark(n) ? 0 : n == -ERANGE ? -EINVAL : (int)n;
+	return strlen(out->text) == (size_t)n && is_redirect(out->text) ? 0 : -EINVAL;
 }
 
 int ply_mark_xwhiteout(struct ply_layer *layer, int dirfd, const char *name)

@@ -6,6 +6,7 @@
 #ifndef PLY_LAYER_MARKS_H
 #define PLY_LAYER_MARKS_H
 
+#include <limits.h>
 #include <string.h>
 
 #include "layer/format.h"
@@ -25,6 +26,15 @@ int ply_mark_xwhiteout(struct ply_layer *layer, int dirfd, const char *name);
 
 /* 1 when the inode has the mark, one of format.h's, in any space. */
 int ply_mark_is_set(struct ply_layer *layer, int dirfd, const char *name, const char *mark);
+
+/* Where in the layers below the content of an inode is. */
+struct ply_mark_redirect {
+	char text[PATH_MAX]; /* "/PATH" from their roots, a name beside, or empty: there is no such mark */
+};
+
+/* -EINVAL when the mark is there and neither of the two forms. */
+int ply_mark_get_redirect(struct ply_layer *layer, int dirfd, const char *name,
+			  struct ply_mark_redirect *out);
 
 /* 1 when .wh.NAME stands beside name. */
 int ply_mark_aufs(int dirfd, const char *name);

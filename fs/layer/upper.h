@@ -83,6 +83,8 @@ int ply_upper_set_opaque(struct ply_upper *up, int dirfd, const char *name);
 /* Any other mark of the writing space. -EOPNOTSUPP where there is no space. */
 int ply_upper_set_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark,
 		       const void *value, size_t size);
+/* Takes one away; none is no error. */
+int ply_upper_remove_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark);
 /* The value of a mark in the writing space: its length or -errno. */
 ssize_t ply_upper_get_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark,
 			   void *value, size_t size);

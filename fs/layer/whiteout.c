@@ -11,9 +11,16 @@
 #include "base/sys.h"
 #include "layer/upper.h"
 
+/* Without a value it is taken away. */
+static int change(int dirfd, const char *name, const char *attr, const void *value, size_t size)
+{
+	return value ? sys_setxattr(dirfd, name, attr, value, size, 0)
+		     : sys_removexattr(dirfd, name, attr);
+}
+
 /* A mark of the user's space needs the right to write, which a plain user's own file may lack. */
-static int set_despite_mode(int dirfd, const char *name, const char *attr, const void *value,
-			    size_t size)
+static int change_despite_mode(int dirfd, const char *name, const char *attr, const void *value,
+			       size_t size)
 {
 	struct statx stx;
 	int err;
@@ -22,12 +29,12 @@ static int set_despite_mode(int dirfd, const char *name, const char *attr, const
 	    (stx.stx_mode & S_IWUSR) ||
 	    sys_chmod(dirfd, name, (stx.stx_mode & 07777) | S_IWUSR) < 0)
 		return -EACCES;
-	err = sys_setxattr(dirfd, name, attr, value, size, 0);
+	err = change(dirfd, name, attr, value, size);
 	sys_chmod(dirfd, name, stx.stx_mode & 07777);
 	return err;
 }
 
-int ply_upper_set_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark,
+static int change_mark(const struct ply_upper *up, int dirfd, const char *name, const char *mark,
 		       const void *value, size_t size)
 {
 	char attr[64];
@@ -36,8 +43,21 @@ int ply_upper_set_mark(struct ply_upper *up, int dirfd, const char *name, const 
 	if (!up->space)
 		return -EOPNOTSUPP;
 	snprintf(attr, sizeof(attr), "%s%s", up->space, mark);
-	err = sys_setxattr(dirfd, name, attr, value, size, 0);
-	return err == -EACCES ? set_despite_mode(dirfd, name, attr, value, size) : err;
+	err = change(dirfd, name, attr, value, size);
+	return err == -EACCES ? change_despite_mode(dirfd, name, attr, value, size) : err;
+}
+
+int ply_upper_set_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark,
+		       const void *value, size_t size)
+{
+	return change_mark(up, dirfd, name, mark, value, size);
+}
+
+int ply_upper_remove_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark)
+{
+	int err = change_mark(up, dirfd, name, mark, NULL, 0);
+
+	return err == -ENODATA ? 0 : err;
 }
 
 ssize_t ply_upper_get_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark,

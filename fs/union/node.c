@@ -28,21 +28,16 @@ static uint64_t key_of(const struct ply_node *dir, const char *name, size_t len)
 static int add_chunk_locked(struct ply_union *u)
 {
 	struct ply_chunk *chunk;
-	uint32_t *slots;
 
 	if (u->nchunks == PLY_CHUNKS)
 		return -ENOMEM;
 	chunk = calloc(1, sizeof(*chunk));
-	slots = realloc(u->free_slots, (u->free_size + PLY_CHUNK) * sizeof(*slots));
-	if (slots)
-		u->free_slots = slots;
-	if (!chunk || !slots) {
-		free(chunk);
+	if (!chunk)
 		return -ENOMEM;
+	for (uint32_t i = PLY_CHUNK; i > 0; i--) {
+		chunk->nodes[i - 1].refs = u->free_slot;
+		u->free_slot = u->nchunks * PLY_CHUNK + i - 1;
 	}
-	u->free_size += PLY_CHUNK;
-	for (uint32_t i = PLY_CHUNK; i > 0; i--)
-		u->free_slots[u->nfree++] = u->nchunks * PLY_CHUNK + i - 1;
 	atomic_store_explicit(&u->chunks[u->nchunks++], chunk, memory_order_release);
 	return 0;
 }
@@ -80,10 +75,11 @@ struct ply_node *ply_node_new(struct ply_union *u, mode_t type, struct ply_dir *
 	struct ply_node *node = NULL;
 
 	pthread_mutex_lock(&u->tree);
-	if (u->nfree || add_chunk_locked(u) == 0) {
-		uint32_t slot = u->free_slots[--u->nfree];
+	if (u->free_slot != PLY_NO_SLOT || add_chunk_locked(u) == 0) {
+		uint32_t slot = u->free_slot;
 
 		node = slot_node(u, slot);
+		u->free_slot = node->refs;
 		if (++u->generation == 0)
 			u->generation = 1;
 		*node = (struct ply_node){
@@ -126,6 +122,7 @@ static void release(struct ply_union *u, struct ply_node *node)
 		free(node->dir);
 	} else {
 		free(node->inode);
+		free(node->below);
 	}
 	pthread_mutex_destroy(&node->lock);
 }
@@ -180,7 +177,8 @@ static void reap(struct ply_union *u, struct ply_node *node)
 		if (unused) {
 			release(u, node);
 			pthread_mutex_lock(&u->tree);
-			u->free_slots[u->nfree++] = node->slot;
+			node->refs = u->free_slot;
+			u->free_slot = node->slot;
 			u->nodes--;
 			pthread_mutex_unlock(&u->tree);
 		}
@@ -268,7 +266,8 @@ void ply_entry_give(struct ply_union *u, struct ply_entry *entry)
 	entry->id = ply_node_id(entry->node);
 	pthread_mutex_lock(&u->tree);
 	entry->node->refs--;
-	entry->node->lookups++;
+	if (entry->node->lookups < UINT32_MAX)
+		entry->node->lookups++;
 	pthread_mutex_unlock(&u->tree);
 }
 
@@ -279,7 +278,8 @@ void ply_forget(struct ply_union *u, struct ply_node *node, uint64_t n)
 	if (node == u->root)
 		return;
 	pthread_mutex_lock(&u->tree);
-	node->lookups -= n < node->lookups ? n : node->lookups;
+	if (node->lookups < UINT32_MAX)
+		node->lookups -= n < node->lookups ? (uint32_t)n : node->lookups;
 	unused = is_unused_locked(u, node);
 	pthread_mutex_unlock(&u->tree);
 	if (unused)
@@ -511,6 +511,7 @@ int ply_tree_init(struct ply_union *u, int has_upper)
 		pthread_mutex_init(&u->times_locks[i], NULL);
 	pthread_mutex_init(&u->listing_lock, NULL);
 	pthread_cond_init(&u->copy_done, NULL);
+	u->free_slot = PLY_NO_SLOT;
 	u->chunks = calloc(PLY_CHUNKS, sizeof(*u->chunks));
 	if (!u->chunks || ply_table_init(&u->names, FIRST_TABLE_SIZE) ||
 	    ply_table_init(&u->inodes, FIRST_TABLE_SIZE))
@@ -549,7 +550,6 @@ void ply_tree_free(struct ply_union *u)
 		free(chunk);
 	}
 	free(u->chunks);
-	free(u->free_slots);
 	ply_table_free(&u->names);
 	ply_table_free(&u->inodes);
 	pthread_cond_destroy(&u->copy_done);

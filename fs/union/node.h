@@ -22,7 +22,7 @@
  *     node->lock                 several by ply_nodes_lock, which never waits for one while it holds another:
  *                                directories move, so no order of theirs would last
  *       union->tree              tables, names, reference counts: memory only
- *       listing_lock, copy_lock, fdcache: leaves
+ *       listing_lock, copy_lock, settle_lock, fdcache: leaves
  *
  * No lock but node->lock is held across a system call, and node->lock not while file data is copied.
  * A directory's lock covers its entries on disk and its fields in ply_dir; a file's lock covers which name
@@ -49,13 +49,17 @@ struct ply_name {
 	char text[];
 };
 
-/* Where a file's inode is; the arrows are in copyup.c. */
+/* Where a file's inode and data are; the arrows are in copyup.c. */
 enum ply_state {
 	PLY_STATE_LOWER,
+	PLY_STATE_META_UP, /* the upper has the inode, its data is below */
+	PLY_STATE_DATA_UP, /* the data is in the upper, the mark still says that it is below */
 	PLY_STATE_UPPER,
 };
 
-/* 104 bytes; with its name a file costs less than 200. */
+struct ply_below;
+
+/* 112 bytes; with its name a file costs less than 200. */
 struct ply_node {
 	pthread_mutex_t lock;
 	uint32_t slot : 28;
@@ -70,7 +74,7 @@ struct ply_node {
 	uint8_t has_origin;	/* upper: its number is that of a lower file; lock */
 	uint8_t copying;	/* a thread brings it up, others wait; copy_lock */
 	int32_t extra_links;	/* st_nlink of the union less that of the inode; lock */
-	uint64_t lookups;	/* tree */
+	uint32_t lookups; /* tree; as many as can be counted: then it stays for good */
 	uint64_t ino;		/* as the union shows it */
 	struct ply_name *names; /* the first is the one it is reached by; tree and lock */
 	union {
@@ -78,6 +82,8 @@ struct ply_node {
 		struct ply_inode *inode; /* files with more than one link, else NULL; tree */
 	};
 	struct ply_fd *held; /* unlinked: what keeps the upper inode; lock */
+	/* Where the data of an inode is that has the mark metacopy, see below.h; NULL for most files; lock */
+	struct ply_below *below;
 };
 
 /* What a directory is in one lower layer. */
@@ -121,6 +127,7 @@ struct ply_inode {
 #define PLY_TIMES_LOCKS 64
 #define PLY_CHUNK 1024
 #define PLY_CHUNKS 65536
+#define PLY_NO_SLOT UINT32_MAX
 
 struct ply_chunk {
 	uint32_t used;
@@ -132,6 +139,7 @@ struct ply_union {
 	unsigned nlayers;
 	struct ply_upper upper; /* work is -1 without an upper */
 	int sync;
+	int metacopy; /* inodes without data stay so */
 	uid_t uid; /* this process's, which file systems give to what it makes */
 	gid_t gid;
 	void (*before_long)(void *arg);
@@ -146,8 +154,7 @@ struct ply_union {
 
 	struct ply_chunk *_Atomic *chunks; /* slots; entries set under tree */
 	unsigned nchunks;
-	uint32_t *free_slots; /* tree */
-	size_t nfree, free_size;
+	uint32_t free_slot; /* the first one, or PLY_NO_SLOT; a free node's refs is the next; tree */
 	uint32_t generation;
 	struct ply_table names;	    /* by parent and name */
 	struct ply_table inodes;    /* by layer, device and number */
@@ -170,6 +177,16 @@ struct ply_union {
 	struct ply_node
 		*work_node; /* parent of the names that unlinked files get in the work directory */
 	_Atomic uint64_t copyups, copyup_bytes;
+
+	/* Files with a mark to be taken off, oldest first, and the thread that does it; see settle.c. */
+	pthread_mutex_t settle_lock;
+	pthread_cond_t settle_wake;
+	struct ply_below *unsettled, **unsettled_end;
+	size_t nunsettled;
+	int settler_runs, settler_ends;
+	_Atomic int has_flag;  /* the work directory says that marks are left */
+	_Atomic int must_find; /* it did so from the beginning: a server ended before its time */
+	pthread_t settler;
 };
 
 /* Makes the tables and the root node, of all lowers and the upper if there is one. */
@@ -196,6 +213,12 @@ static inline int ply_node_in_upper(const struct ply_node *node)
 	if (ply_node_is_dir(node))
 		return atomic_load_explicit(&node->dir->in_upper, memory_order_acquire);
 	return atomic_load_explicit(&node->state, memory_order_acquire) != PLY_STATE_LOWER;
+}
+
+/* Is the data to be read from the upper? */
+static inline int ply_node_has_data(const struct ply_node *node)
+{
+	return atomic_load_explicit(&node->state, memory_order_acquire) >= PLY_STATE_DATA_UP;
 }
 
 uint64_t ply_name_hash(const char *name, size_t len);

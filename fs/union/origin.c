@@ -8,7 +8,7 @@
 #include "union/index.h"
 #include "union/place.h"
 
-static int is_impure(struct ply_union *u, struct ply_node *dir, int fd)
+int ply_origin_is_impure(struct ply_union *u, struct ply_node *dir, int fd)
 {
 	struct ply_dir *d = dir->dir;
 	uint8_t known = __atomic_load_n(&d->impure, __ATOMIC_RELAXED);
@@ -83,7 +83,7 @@ void ply_origin_set_ino(struct ply_union *u, struct ply_node *dir, const char *n
 	node->ino = ply_ino_map(u, stx);
 	if (!ply_node_in_upper(node) || ply_dir_open(u, dir, PLY_UPPER, &fd))
 		return;
-	if (is_impure(u, dir, fd->fd))
+	if (ply_origin_is_impure(u, dir, fd->fd))
 		len = ply_mark_origin(&u->layers[PLY_UPPER], fd->fd, name, &origin);
 	ply_fd_put(u->fds, fd);
 	if (len <= 0)

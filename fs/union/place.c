@@ -51,15 +51,15 @@ static int path_grow(struct path *p)
 	return 0;
 }
 
-static int path_prepend(struct path *p, const struct ply_name *name)
+static int path_prepend(struct path *p, const char *text, size_t len)
 {
-	while (p->start < (size_t)name->len + 1)
+	while (p->start < len + 1)
 		if (path_grow(p))
 			return -ENOMEM;
 	if (p->buf[p->start])
 		p->buf[--p->start] = '/';
-	p->start -= name->len;
-	memcpy(p->buf + p->start, name->text, name->len);
+	p->start -= len;
+	memcpy(p->buf + p->start, text, len);
 	return 0;
 }
 
@@ -79,7 +79,7 @@ static int climb_locked(struct ply_union *u, struct ply_node *dir, unsigned laye
 		/* Removed from the upper: its path may lead to a new directory by now. */
 		if (dir->names->dead && layer == PLY_UPPER)
 			return -ENOENT;
-		err = path_prepend(path, dir->names);
+		err = path_prepend(path, dir->names->text, dir->names->len);
 		if (err)
 			return err;
 		dir = dir->names->parent;
@@ -113,6 +113,59 @@ static int open_long(int basefd, char *path)
 	if (fd != basefd)
 		sys_close(fd);
 	return next;
+}
+
+int ply_open_path(int root, const char *path)
+{
+	char *dir, *slash;
+	int dirfd, fd;
+
+	if (strlen(path) < PATH_MAX)
+		return ply_layer_open_file(root, path);
+	dir = strdup(path);
+	if (!dir)
+		return -ENOMEM;
+	slash = strrchr(dir, '/');
+	*slash = '\0';
+	dirfd = open_long(root, dir);
+	fd = dirfd < 0 ? dirfd : ply_layer_open_file(dirfd, slash + 1);
+	if (dirfd >= 0)
+		sys_close(dirfd);
+	free(dir);
+	return fd;
+}
+
+/* The path of dir in a lower layer, in front of what path has. */
+static int prepend_dirs_locked(struct ply_union *u, struct ply_node *dir, struct path *path)
+{
+	int err = 0;
+
+	while (dir != u->root && !err) {
+		if (!dir->names)
+			return -ESTALE;
+		err = path_prepend(path, dir->names->text, dir->names->len);
+		dir = dir->names->parent;
+	}
+	return err;
+}
+
+int ply_lower_path(struct ply_union *u, struct ply_node *dir, unsigned layer, const char *name,
+		   char **out)
+{
+	struct path path;
+	int err;
+
+	(void)layer;
+	path_init(&path);
+	err = path_prepend(&path, name, strlen(name));
+	if (!err) {
+		pthread_mutex_lock(&u->tree);
+		err = prepend_dirs_locked(u, dir, &path);
+		pthread_mutex_unlock(&u->tree);
+	}
+	*out = err ? NULL : strdup(path.buf + path.start);
+	path_free(&path);
+	return err || *out ? err : -ENOMEM;
 }
 
 static int open_by_path(struct ply_union *u, struct ply_node *dir, unsigned layer)
@@ -199,7 +252,7 @@ struct ply_name *ply_upper_name(struct ply_union *u, struct ply_node *node)
 }
 
 /* Any name leads to a lower inode, a removed one too. Other lookups may be adding names. */
-static struct ply_name *lower_name(struct ply_union *u, struct ply_node *node)
+struct ply_name *ply_lower_name(struct ply_union *u, struct ply_node *node)
 {
 	struct ply_name *name;
 
@@ -228,7 +281,7 @@ int ply_place_in_lower(struct ply_union *u, struct ply_node *node, struct ply_pl
 {
 	PLY_ASSERT_LOCKED(&node->lock);
 	*place = (struct ply_place){ .fd = -1, .name = "", .layer = &u->layers[node->layer] };
-	return by_name(u, lower_name(u, node), node->layer, place);
+	return by_name(u, ply_lower_name(u, node), node->layer, place);
 }
 
 int ply_place_of(struct ply_union *u, struct ply_node *node, struct ply_place *place)
@@ -247,7 +300,7 @@ int ply_place_of(struct ply_union *u, struct ply_node *node, struct ply_place *p
 	}
 	if (layer == PLY_UPPER)
 		return by_name(u, ply_upper_name(u, node), layer, place);
-	return by_name(u, lower_name(u, node), layer, place);
+	return by_name(u, ply_lower_name(u, node), layer, place);
 }
 
 void ply_place_put(struct ply_union *u, struct ply_place *place)

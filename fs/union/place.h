@@ -29,5 +29,13 @@ void ply_place_put(struct ply_union *u, struct ply_place *place);
 
 /* The name by which the upper has the node, or NULL. node->lock is held. */
 struct ply_name *ply_upper_name(struct ply_union *u, struct ply_node *node);
+/* The one that leads to its lower inode, or NULL. */
+struct ply_name *ply_lower_name(struct ply_union *u, struct ply_node *node);
+
+/* The path of a name in directory dir of a lower layer, from the layer's root: malloc'd. -ENOMEM, -ESTALE. */
+int ply_lower_path(struct ply_union *u, struct ply_node *dir, unsigned layer, const char *name,
+		   char **path);
+/* Opens a file by such a path of any length, for reading. */
+int ply_open_path(int root, const char *path);
 
 #endif

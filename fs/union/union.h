@@ -49,6 +49,11 @@ struct ply_union_config {
 	unsigned max_fds;	  /* budget of cached descriptors; 0: from RLIMIT_NOFILE */
 	size_t max_listing_bytes; /* budget of cached directory listings; 0: 64 MiB */
 	int sync;		  /* 0: volatile, fsync and copy-up sync nothing */
+	/*
+	 * Files whose data was not changed stay metadata only in the upper, as the kernel's metacopy=on. Else their
+	 * data is brought up in the background and when the union is closed.
+	 */
+	int metacopy;
 	/* Called before an operation that may take long, from the thread that runs it, with no lock held. */
 	void (*before_long)(void *arg);
 	void *before_long_arg;
@@ -64,8 +69,20 @@ struct ply_why {
  * -EBUSY when another plyfs holds upper or work. On failure *why tells the reason in a sentence.
  */
 int ply_union_open(const struct ply_union_config *cfg, struct ply_union **up, struct ply_why *why);
-/* No other call may be running. Removes what the work directory still holds; NULL is allowed. */
+/*
+ * No other call may be running, the settler is stopped. Settles all files, which may take as long as copying their data
+ * and waiting for the disk; removes what the work directory still holds. NULL is allowed.
+ */
 void ply_union_close(struct ply_union *u);
+
+/*
+ * Settling: data that is still in lower layers only is brought up, what is in the upper is synced, and marks that say
+ * otherwise are taken off, for files that were brought up at least age seconds ago. The settler is a thread that does so
+ * every few seconds as long as there is something to do. 0 or the first error; what failed is tried again later.
+ */
+int ply_settle(struct ply_union *u, unsigned age);
+int ply_settler_start(struct ply_union *u);
+void ply_settler_stop(struct ply_union *u);
 
 /* The root node; needs no lookup and no forget. */
 struct ply_node *ply_root(struct ply_union *u);
@@ -217,6 +234,7 @@ struct ply_union_stats {
 	uint64_t listings;   /* cached directory listings */
 	uint64_t listing_bytes;
 	uint64_t fds;	       /* cached descriptors */
+	uint64_t unsettled; /* files with marks that are to be taken off */
 	uint64_t copyups;      /* files and directories brought up so far */
 	uint64_t copyup_bytes; /* of file data */
 };

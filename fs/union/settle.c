@@ -1,0 +1,432 @@
+/* The list of nodes with a mark, the thread that settles them, and the search for those that a crash left. */
+#include "union/settle.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "base/sys.h"
+#include "union/below.h"
+#include "union/copyup.h"
+#include "union/data.h"
+#include "union/lookup.h"
+#include "union/origin.h"
+
+#define AGE 5	  /* seconds for which a node may be unsettled before the thread turns to it */
+#define BATCH 512 /* nodes for one syncfs */
+
+static int64_t seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
+}
+
+void ply_settle_init(struct ply_union *u)
+{
+	pthread_condattr_t attr;
+
+	pthread_mutex_init(&u->settle_lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&u->settle_wake, &attr);
+	pthread_condattr_destroy(&attr);
+	u->unsettled_end = &u->unsettled;
+}
+
+void ply_settle_free(struct ply_union *u)
+{
+	pthread_cond_destroy(&u->settle_wake);
+	pthread_mutex_destroy(&u->settle_lock);
+}
+
+/* ---- the list ---- */
+
+int ply_settle_announce(struct ply_union *u)
+{
+	int fd;
+
+	if (u->metacopy || atomic_load(&u->has_flag))
+		return 0;
+	fd = sys_open(u->upper.work_root, PLY_UNSETTLED, O_WRONLY | O_CREAT, S_IRUSR | S_IWUSR);
+	if (fd < 0)
+		return fd;
+	sys_close(fd);
+	atomic_store(&u->has_flag, 1);
+	return 0;
+}
+
+static void append_locked(struct ply_union *u, struct ply_below *below)
+{
+	below->since = seconds();
+	below->next = NULL;
+	below->prev = u->unsettled_end;
+	*u->unsettled_end = below;
+	u->unsettled_end = &below->next;
+	u->nunsettled++;
+}
+
+static void remove_locked(struct ply_union *u, struct ply_below *below)
+{
+	*below->prev = below->next;
+	if (below->next)
+		below->next->prev = below->prev;
+	else
+		u->unsettled_end = below->prev;
+	below->prev = NULL;
+	u->nunsettled--;
+}
+
+void ply_settle_add(struct ply_union *u, struct ply_node *node)
+{
+	struct ply_below *below = node->below;
+
+	below->node = node;
+	if (!below->layer || (u->metacopy && !ply_node_has_data(node)))
+		return;
+	ply_node_ref(u, node);
+	pthread_mutex_lock(&u->settle_lock);
+	if (!below->prev) {
+		append_locked(u, below);
+		if (u->nunsettled == 1)
+			pthread_cond_signal(&u->settle_wake);
+		pthread_mutex_unlock(&u->settle_lock);
+		return;
+	}
+	pthread_mutex_unlock(&u->settle_lock);
+	ply_node_unref(u, node);
+}
+
+/* Out of the list. node->lock is held, and the caller has a reference. */
+static void forget(struct ply_union *u, struct ply_node *node)
+{
+	struct ply_below *below = node->below;
+	int was_in = 0;
+
+	pthread_mutex_lock(&u->settle_lock);
+	if (below->prev) {
+		remove_locked(u, below);
+		was_in = 1;
+	}
+	pthread_mutex_unlock(&u->settle_lock);
+	if (was_in)
+		ply_node_unref(u, node);
+}
+
+void ply_settle_if_gone(struct ply_union *u, struct ply_node *node)
+{
+	int parked;
+
+	if (!node->below)
+		return;
+	pthread_mutex_lock(&u->tree);
+	parked = node->names && node->names->parent == u->work_node;
+	pthread_mutex_unlock(&u->tree);
+	if (node->held || parked)
+		forget(u, node);
+}
+
+/* ---- one node ---- */
+
+static int remove_marks(struct ply_union *u, struct ply_node *node)
+{
+	struct ply_place place;
+	int err = ply_place_of(u, node, &place);
+
+	if (err)
+		return err;
+	/* In this order: a mark without its redirect would be taken for another file's. */
+	err = ply_upper_remove_mark(&u->upper, place.fd, place.name, PLY_MARK_METACOPY);
+	if (!err && node->below->pinned)
+		err = ply_upper_remove_mark(&u->upper, place.fd, place.name, PLY_MARK_REDIRECT);
+	ply_place_put(u, &place);
+	return err;
+}
+
+static int unmark_locked(struct ply_union *u, struct ply_node *node)
+{
+	int err;
+
+	PLY_ASSERT_LOCKED(&node->lock);
+	if (node->state != PLY_STATE_DATA_UP)
+		return 0;
+	err = remove_marks(u, node);
+	if (err && err != -ENOENT && err != -ESTALE)
+		return err;
+	forget(u, node);
+	atomic_store_explicit(&node->state, PLY_STATE_UPPER, memory_order_release);
+	free(node->below);
+	node->below = NULL;
+	return 0;
+}
+
+int ply_settle_unmark(struct ply_union *u, struct ply_node *node)
+{
+	int err;
+
+	pthread_mutex_lock(&node->lock);
+	err = unmark_locked(u, node);
+	pthread_mutex_unlock(&node->lock);
+	return err;
+}
+
+int ply_settle_node(struct ply_union *u, struct ply_node *node)
+{
+	int err = ply_copyup(u, node, PLY_WHOLE_FILE);
+
+	return err ? err : ply_fsync(u, node, PLY_SYNC_ALL);
+}
+
+/* ---- many ---- */
+
+struct batch {
+	struct ply_node *nodes[BATCH];
+	size_t n;
+};
+
+/* The oldest, if they came before that second; each goes to the end of the list until it is done. */
+static void take_batch(struct ply_union *u, int64_t before, size_t most, struct batch *b)
+{
+	b->n = 0;
+	pthread_mutex_lock(&u->settle_lock);
+	while (u->unsettled && u->unsettled->since <= before && b->n < most) {
+		struct ply_below *below = u->unsettled;
+
+		remove_locked(u, below);
+		append_locked(u, below);
+		ply_node_ref(u, below->node);
+		b->nodes[b->n++] = below->node;
+	}
+	pthread_mutex_unlock(&u->settle_lock);
+}
+
+static int bring_data(struct ply_union *u, const struct batch *b)
+{
+	int first = 0;
+
+	for (size_t i = 0; i < b->n; i++) {
+		int err = ply_copyup(u, b->nodes[i], PLY_WHOLE_FILE);
+
+		if (!first)
+			first = err;
+	}
+	return first;
+}
+
+static int unmark_batch(struct ply_union *u, const struct batch *b)
+{
+	int first = 0;
+
+	for (size_t i = 0; i < b->n; i++) {
+		int err = ply_settle_unmark(u, b->nodes[i]);
+
+		if (!first)
+			first = err;
+	}
+	return first;
+}
+
+static int settle_batch(struct ply_union *u, const struct batch *b)
+{
+	int err = bring_data(u, b);
+	int synced = u->sync ? sys_syncfs(u->upper.work_root) : 0;
+
+	if (!synced)
+		synced = unmark_batch(u, b);
+	for (size_t i = 0; i < b->n; i++)
+		ply_node_unref(u, b->nodes[i]);
+	return err ? err : synced;
+}
+
+/* ---- after a crash ---- */
+
+struct found_dir {
+	struct found_dir *next;
+	struct ply_node *node;
+};
+
+struct finding {
+	struct ply_union *u;
+	struct found_dir *todo;
+	struct ply_node *dir;
+	int impure;
+};
+
+/* A directory is for later; a file with a mark needs no more than to be looked up. Takes the reference over. */
+static int find_later(struct finding *f, struct ply_node *node)
+{
+	struct found_dir *later;
+
+	if (!ply_node_is_dir(node) || !ply_node_in_upper(node)) {
+		ply_node_unref(f->u, node);
+		return 0;
+	}
+	later = malloc(sizeof(*later));
+	if (!later) {
+		ply_node_unref(f->u, node);
+		return -ENOMEM;
+	}
+	*later = (struct found_dir){ .next = f->todo, .node = node };
+	f->todo = later;
+	return 0;
+}
+
+static int find_entry(void *arg, const char *name, unsigned char type, uint64_t ino)
+{
+	struct finding *f = arg;
+	struct ply_node *node;
+	int err;
+
+	(void)ino;
+	if (type != DT_DIR && !(type == DT_REG && f->impure))
+		return 0;
+	err = ply_find(f->u, f->dir, name, &node, NULL);
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	return find_later(f, node);
+}
+
+static int find_in_dir(struct finding *f, struct ply_node *dir)
+{
+	struct ply_fd *path;
+	int fd, err = ply_dir_open(f->u, dir, PLY_UPPER, &path);
+
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	f->dir = dir;
+	f->impure = ply_origin_is_impure(f->u, dir, path->fd);
+	/* With an offset of its own. */
+	fd = ply_open_retry(f->u, path->fd, ".", O_RDONLY | O_DIRECTORY, 0);
+	ply_fd_put(f->u->fds, path);
+	if (fd < 0)
+		return fd;
+	err = ply_layer_list(fd, find_entry, f);
+	sys_close(fd);
+	return err;
+}
+
+static int find_marked(struct ply_union *u)
+{
+	struct finding f = { .u = u };
+	int err = find_in_dir(&f, u->root);
+
+	while (f.todo) {
+		struct found_dir *dir = f.todo;
+
+		f.todo = dir->next;
+		if (!err)
+			err = find_in_dir(&f, dir->node);
+		ply_node_unref(u, dir->node);
+		free(dir);
+	}
+	return err;
+}
+
+int ply_settle(struct ply_union *u, unsigned age)
+{
+	int64_t before = seconds() - age;
+	struct batch *b;
+	size_t left;
+	int err = 0;
+
+	if (atomic_load(&u->must_find)) {
+		err = find_marked(u);
+		if (err)
+			return err;
+		atomic_store(&u->must_find, 0);
+	}
+	b = malloc(sizeof(*b));
+	if (!b)
+		return -ENOMEM;
+	pthread_mutex_lock(&u->settle_lock);
+	left = u->nunsettled;
+	pthread_mutex_unlock(&u->settle_lock);
+	while (left) {
+		int failed;
+
+		take_batch(u, before, left < BATCH ? left : BATCH, b);
+		if (!b->n)
+			break;
+		left -= b->n;
+		failed = settle_batch(u, b);
+		if (!err)
+			err = failed;
+	}
+	free(b);
+	return err;
+}
+
+void ply_settle_all(struct ply_union *u)
+{
+	int err;
+
+	if (!atomic_load(&u->has_flag))
+		return;
+	err = ply_settle(u, 0);
+	if (!err && !u->nunsettled)
+		err = sys_unlink(u->upper.work_root, PLY_UNSETTLED);
+	if (err)
+		ply_error("data of %zu files is still in the lower layers only, until the next mount: %s",
+			  u->nunsettled, strerror(-err));
+}
+
+/* ---- the thread ---- */
+
+/* Waits that long, or for the end. */
+static void sleep_locked(struct ply_union *u, unsigned how_long)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += how_long;
+	while (!u->settler_ends &&
+	       pthread_cond_timedwait(&u->settle_wake, &u->settle_lock, &until) == 0)
+		;
+}
+
+static void *run(void *arg)
+{
+	struct ply_union *u = arg;
+
+	pthread_mutex_lock(&u->settle_lock);
+	while (!u->settler_ends) {
+		if (!u->unsettled && !atomic_load(&u->must_find)) {
+			pthread_cond_wait(&u->settle_wake, &u->settle_lock);
+			continue;
+		}
+		sleep_locked(u, AGE);
+		if (u->settler_ends)
+			break;
+		pthread_mutex_unlock(&u->settle_lock);
+		ply_settle(u, AGE);
+		pthread_mutex_lock(&u->settle_lock);
+	}
+	pthread_mutex_unlock(&u->settle_lock);
+	return NULL;
+}
+
+int ply_settler_start(struct ply_union *u)
+{
+	int err;
+
+	if (ply_union_readonly(u))
+		return 0;
+	err = pthread_create(&u->settler, NULL, run, u);
+	u->settler_runs = !err;
+	return -err;
+}
+
+void ply_settler_stop(struct ply_union *u)
+{
+	if (!u || !u->settler_runs)
+		return;
+	pthread_mutex_lock(&u->settle_lock);
+	u->settler_ends = 1;
+	pthread_cond_signal(&u->settle_wake);
+	pthread_mutex_unlock(&u->settle_lock);
+	pthread_join(u->settler, NULL);
+	u->settler_runs = 0;
+}
