@@ -141,7 +141,7 @@ int ply_setattr(struct ply_union *u, struct ply_node *node, const struct ply_set
 		return ply_node_is_dir(node) ? -EISDIR : -EINVAL;
 	if (has_size && set->size < 0)
 		return -EINVAL;
-	err = ply_copyup(u, node, has_size ? set->size : PLY_WHOLE_FILE);
+	err = ply_copyup(u, node, has_size ? set->size : PLY_NO_DATA);
 	if (!err && has_size)
 		err = set_size(u, node, set->size);
 	if (err)

@@ -1,12 +1,27 @@
 /*
  * The states of a node and the ways between them:
  *
- *     LOWER --- copy_file, publish ---> UPPER     files of every type
+ *     LOWER --- build, publish ---> META_UP     the inode with all but its data; the mark says so
+ *       |                              |
+ *       |                            fill       the data goes where it belongs
+ *       |                              v
+ *       +------ build, publish ---> DATA_UP     all is there, but perhaps not on the disk: the mark stays
+ *       |                              |
+ *       |                 sync, ply_settle_unmark
+ *       |                              v
+ *       +------ build, publish ---> UPPER       what has no data to lose; all, where marks cannot be written
+ *
  *     (lower layers only) --- copy_dir ---> (with an upper directory)
  *
- * 1. What is published is whole: data, owner, mode, xattrs, times; a crash leaves it in the work directory.
- * 2. A node goes up once, never back; its number, its names and who has it open stay.
- * 3. No lock is held while data is copied. node->copying, under copy_lock, keeps other writers waiting;
+ * 1. What is published is whole: owner, mode, xattrs, times, and data or the mark metacopy; a crash before leaves it in
+ *    the work directory.
+ * 2. An inode whose data a crash could take has the mark. So what is found after a crash is the old content, or with
+ *    the mark gone the new one, which was synced before.
+ * 3. The mark alone says where to read: what a crash left in a marked inode is no data, its size neither. fill begins
+ *    with an empty file.
+ * 4. A node goes up only, never back; its number, its names and who has it open stay. A node has ->below while it is
+ *    META_UP or DATA_UP (and LOWER, if the lower inode is itself only metadata).
+ * 5. No lock is held while data is copied. node->copying, under copy_lock, keeps other writers waiting;
  *    readers go on below. A rename or link of the file brings it up first, so its name cannot move meanwhile;
  *    an unlink can come between, and then the copy lives on as an unlinked file.
  */
@@ -14,14 +29,17 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/sysmacros.h>
 
 #include "base/sys.h"
 #include "layer/copy.h"
+#include "union/below.h"
 #include "union/data.h"
 #include "union/index.h"
 #include "union/lookup.h"
 #include "union/origin.h"
+#include "union/settle.h"
 
 #define LONG_COPY (128 * 1024) /* bytes from where on a copy may be long */
 #define READLINK_MAX 4096
@@ -34,6 +52,8 @@ struct copy {
 	int fd; /* regular files: open for reading and writing, else -1 */
 	int has_origin;
 	struct ply_fh origin;
+	off_t limit;		 /* of the data to copy; PLY_NO_DATA: the mark says where it is */
+	struct ply_below *below; /* with the mark, else NULL; the node's once it is published */
 };
 
 void ply_before_long(struct ply_union *u)
@@ -97,18 +117,38 @@ static int make_special(struct ply_union *u, const struct ply_place *lower, stru
 	return sys_symlink(target, u->upper.work, c->tmp.text);
 }
 
-static int make_regular(struct ply_union *u, struct copy *c, off_t limit)
+/* What has no data needs no mark, nor what is never synced, unless the data stays below. */
+static int needs_mark(const struct ply_union *u, const struct copy *c)
+{
+	if (!c->stx.stx_size || !c->limit)
+		return 0;
+	return c->limit == PLY_NO_DATA || u->sync;
+}
+
+/* Marks the inode; where that is not possible the copy is to be whole, and is no safer than any write. */
+static int mark(struct ply_union *u, struct copy *c)
+{
+	struct ply_layer *upper = &u->layers[PLY_UPPER];
+	int err;
+
+	if (ply_layer_lacks(upper, PLY_LACKS_METACOPY))
+		return 0;
+	err = ply_upper_set_mark(&u->upper, c->fd, "", PLY_MARK_METACOPY, "", 0);
+	if (err == -EOPNOTSUPP || err == -EPERM) {
+		ply_layer_set_lack(upper, PLY_LACKS_METACOPY);
+		return 0;
+	}
+	return err ? err : ply_below_of_lower(u, c->node, &c->stx, &c->below);
+}
+
+static int copy_data(struct ply_union *u, struct copy *c)
 {
 	off_t size = (off_t)c->stx.stx_size;
 	struct ply_fd *in;
 	int err;
 
-	c->fd = ply_open_retry(u, u->upper.work, c->tmp.text, O_RDWR | O_CREAT | O_EXCL,
-			       S_IRUSR | S_IWUSR);
-	if (c->fd < 0)
-		return c->fd;
-	if (limit != PLY_WHOLE_FILE && limit < size)
-		size = limit;
+	if (c->limit >= 0 && c->limit < size)
+		size = c->limit;
 	if (size == 0)
 		return 0;
 	if (size > LONG_COPY)
@@ -119,6 +159,23 @@ static int make_regular(struct ply_union *u, struct copy *c, off_t limit)
 	err = ply_copy_data(&u->layers[PLY_UPPER], in->fd, c->fd, size, NULL);
 	ply_fd_put(u->fds, in);
 	return err;
+}
+
+static int make_regular(struct ply_union *u, struct copy *c)
+{
+	int err = 0;
+
+	c->fd = ply_open_retry(u, u->upper.work, c->tmp.text, O_RDWR | O_CREAT | O_EXCL,
+			       S_IRUSR | S_IWUSR);
+	if (c->fd < 0)
+		return c->fd;
+	if (needs_mark(u, c))
+		err = mark(u, c);
+	if (!err && c->limit == PLY_NO_DATA && c->below)
+		return sys_truncate(c->fd, (off_t)c->stx.stx_size);
+	if (c->limit == PLY_NO_DATA)
+		c->limit = PLY_WHOLE_FILE;
+	return err ? err : copy_data(u, c);
 }
 
 /* Gives what is built at fd/name all that the lower inode has, but for the marks of its layer. */
@@ -137,10 +194,12 @@ static void discard(struct ply_union *u, struct copy *c)
 	if (c->fd >= 0)
 		sys_close(c->fd);
 	sys_unlink(u->upper.work, c->tmp.text);
+	free(c->below);
+	c->below = NULL;
 }
 
 /* Makes the whole copy in the work directory. */
-static int build(struct ply_union *u, struct copy *c, off_t limit)
+static int build(struct ply_union *u, struct copy *c)
 {
 	struct ply_place lower;
 	int err;
@@ -154,9 +213,10 @@ static int build(struct ply_union *u, struct copy *c, off_t limit)
 	c->fd = -1;
 	c->tmp = ply_work_new_name(&u->upper);
 	err = sys_statx(lower.fd, lower.name, STATX_BASIC_STATS, &c->stx);
+	if (!err && c->node->below)
+		ply_below_attr(c->node->below, &c->stx);
 	if (!err)
-		err = S_ISREG(c->stx.stx_mode) ? make_regular(u, c, limit)
-					       : make_special(u, &lower, c);
+		err = S_ISREG(c->stx.stx_mode) ? make_regular(u, c) : make_special(u, &lower, c);
 	if (!err) {
 		int fd = c->fd >= 0 ? c->fd : u->upper.work;
 		const char *name = c->fd >= 0 ? "" : c->tmp.text;
@@ -174,6 +234,13 @@ static int build(struct ply_union *u, struct copy *c, off_t limit)
 	return err;
 }
 
+static void set_state(struct ply_node *node, enum ply_state state)
+{
+	assert(state > node->state);
+	assert(state == PLY_STATE_UPPER || node->below);
+	atomic_store_explicit(&node->state, state, memory_order_release);
+}
+
 /* The node's inode is the copy from now on, which has so many links. node->lock is held. */
 static void go_up(struct ply_union *u, struct copy *c, int links)
 {
@@ -182,9 +249,17 @@ static void go_up(struct ply_union *u, struct copy *c, int links)
 	assert(node->state == PLY_STATE_LOWER);
 	node->has_origin = (uint8_t)c->has_origin;
 	node->extra_links += (int32_t)c->stx.stx_nlink - links;
-	atomic_store_explicit(&node->state, PLY_STATE_UPPER, memory_order_release);
-	ply_fdcache_drop(u->fds, node, PLY_SLOT_LOWER);
+	free(node->below);
+	node->below = c->below;
 	atomic_fetch_add(&u->copyups, 1);
+	if (c->limit == PLY_NO_DATA && c->below) {
+		set_state(node, PLY_STATE_META_UP);
+		if (c->fd >= 0)
+			sys_close(c->fd);
+		return;
+	}
+	set_state(node, c->below ? PLY_STATE_DATA_UP : PLY_STATE_UPPER);
+	ply_fdcache_drop(u->fds, node, PLY_SLOT_LOWER);
 	if (c->fd >= 0) {
 		atomic_fetch_add(&u->copyup_bytes, c->stx.stx_size);
 		ply_fd_put(u->fds, ply_fdcache_add(u->fds, node, PLY_SLOT_UPPER, c->fd, 0));
@@ -280,7 +355,9 @@ static int publish_locked(struct ply_union *u, struct copy *c, struct ply_node *
 	err = ply_dir_open(u, parent, PLY_UPPER, &dir);
 	if (err)
 		return err;
-	if (c->has_origin)
+	if (c->below)
+		err = ply_settle_announce(u);
+	if (!err && (c->has_origin || c->below))
 		err = ply_origin_make_impure(u, parent, dir->fd);
 	if (!err && c->has_origin && c->stx.stx_nlink > 1)
 		err = ply_index_add(u, c->node, &c->origin, c->tmp.text, c->stx.stx_nlink);
@@ -294,6 +371,8 @@ static int publish_locked(struct ply_union *u, struct copy *c, struct ply_node *
 		return err;
 	name->in_upper = 1;
 	go_up(u, c, indexed ? 2 : 1);
+	if (c->below)
+		ply_settle_add(u, c->node);
 	ply_dir_shows(u, parent, name->text, ply_node_type(c->node));
 	return 0;
 }
@@ -322,15 +401,20 @@ static int publish(struct ply_union *u, struct copy *c)
 	return err;
 }
 
+static int is_done(const struct ply_node *node, off_t limit)
+{
+	return limit == PLY_NO_DATA ? ply_node_in_upper(node) : ply_node_has_data(node);
+}
+
 /* Becomes the one who copies, or waits for the one who does: 1 when there is nothing left to do. */
-static int start_copying(struct ply_union *u, struct ply_node *node)
+static int start_copying(struct ply_union *u, struct ply_node *node, off_t limit)
 {
 	int done;
 
 	pthread_mutex_lock(&u->copy_lock);
 	while (node->copying)
 		pthread_cond_wait(&u->copy_done, &u->copy_lock);
-	done = ply_node_in_upper(node);
+	done = is_done(node, limit);
 	if (!done)
 		node->copying = 1;
 	pthread_mutex_unlock(&u->copy_lock);
@@ -345,19 +429,116 @@ static void end_copying(struct ply_union *u, struct ply_node *node)
 	pthread_mutex_unlock(&u->copy_lock);
 }
 
-static int copyup_file(struct ply_union *u, struct ply_node *node, off_t limit)
+static int build_and_publish(struct ply_union *u, struct ply_node *node, off_t limit)
 {
-	struct copy c = { .node = node };
+	struct copy c = { .node = node, .limit = limit };
+	int err = build(u, &c);
+
+	if (err)
+		return err;
+	err = publish(u, &c);
+	if (err)
+		discard(u, &c);
+	return err;
+}
+
+/* What the file loses by being written to, and gets back afterwards: the content is the same. */
+struct kept {
+	struct statx stx;
+	char caps[64];
+	ssize_t ncaps;
+};
+
+static int keep(struct ply_union *u, struct ply_node *node, int fd, struct kept *k)
+{
 	int err;
 
-	if (start_copying(u, node))
-		return 0;
-	err = build(u, &c, limit);
+	/* Whoever sets times is waited for, and waits from now on. */
+	ply_times_lock_once(u, node);
+	err = sys_statx(fd, "", STATX_BASIC_STATS, &k->stx);
+	k->ncaps = err ? 0 : sys_getxattr(fd, "", PLY_CAPABILITY, k->caps, sizeof(k->caps));
+	return err;
+}
+
+static void give_back(int fd, const struct kept *k)
+{
+	struct timespec times[2] = {
+		{ .tv_sec = k->stx.stx_atime.tv_sec, .tv_nsec = k->stx.stx_atime.tv_nsec },
+		{ .tv_sec = k->stx.stx_mtime.tv_sec, .tv_nsec = k->stx.stx_mtime.tv_nsec },
+	};
+
+	if (k->stx.stx_mode & (S_ISUID | S_ISGID))
+		sys_chmod(fd, "", k->stx.stx_mode & 07777);
+	if (k->ncaps > 0)
+		sys_setxattr(fd, "", PLY_CAPABILITY, k->caps, (size_t)k->ncaps, 0);
+	sys_utimens(fd, "", times);
+}
+
+/* The data of a node in state META_UP, or so much of it. */
+static int fill_data(struct ply_union *u, struct ply_node *node, off_t size, struct ply_fd *out)
+{
+	struct ply_fd *in;
+	int err = ply_data_open_lower(u, node, &in);
+
+	if (err)
+		return err;
+	err = sys_truncate(out->fd, 0);
+	if (!err)
+		err = ply_copy_data(&u->layers[PLY_UPPER], in->fd, out->fd, size, NULL);
+	ply_fd_put(u->fds, in);
+	/* The room is free again, and the size what other readers of the mark expect. */
+	if (err && sys_truncate(out->fd, 0) == 0)
+		sys_truncate(out->fd, (off_t)node->below->size);
+	return err;
+}
+
+/* The data is up: nobody reads below any more. */
+static void end_fill(struct ply_union *u, struct ply_node *node, off_t size)
+{
+	pthread_mutex_lock(&node->lock);
+	set_state(node, PLY_STATE_DATA_UP);
+	atomic_fetch_add(&u->copyup_bytes, size);
+	ply_fdcache_drop(u->fds, node, PLY_SLOT_LOWER);
+	ply_settle_add(u, node);
+	pthread_mutex_unlock(&node->lock);
+}
+
+static int fill(struct ply_union *u, struct ply_node *node, off_t limit)
+{
+	off_t size = (off_t)node->below->size;
+	struct ply_fd *out;
+	struct kept kept;
+	int err;
+
+	if (limit >= 0 && limit < size)
+		size = limit;
+	if (size > LONG_COPY)
+		ply_before_long(u);
+	err = ply_data_open_upper(u, node, &out);
+	if (err)
+		return err;
+	ply_begin_write(u, node);
+	err = keep(u, node, out->fd, &kept);
 	if (!err) {
-		err = publish(u, &c);
-		if (err)
-			discard(u, &c);
+		err = size ? fill_data(u, node, size, out) : sys_truncate(out->fd, 0);
+		give_back(out->fd, &kept);
 	}
+	ply_end_write(u, node);
+	ply_fd_put(u->fds, out);
+	if (err)
+		return err;
+	end_fill(u, node, size);
+	/* Nothing is left that a crash could take, or nobody cares. */
+	return size && u->sync ? 0 : ply_settle_unmark(u, node);
+}
+
+static int copyup_file(struct ply_union *u, struct ply_node *node, off_t limit)
+{
+	int err;
+
+	if (start_copying(u, node, limit))
+		return 0;
+	err = ply_node_in_upper(node) ? fill(u, node, limit) : build_and_publish(u, node, limit);
 	end_copying(u, node);
 	return err;
 }
@@ -446,9 +627,22 @@ static int copyup_dir(struct ply_union *u, struct ply_node *dir)
 
 int ply_copyup(struct ply_union *u, struct ply_node *node, off_t limit)
 {
-	if (ply_node_in_upper(node))
+	if (ply_node_is_dir(node) ? ply_node_in_upper(node) : is_done(node, limit))
 		return 0;
 	if (ply_union_readonly(u))
 		return -EROFS;
 	return ply_node_is_dir(node) ? copyup_dir(u, node) : copyup_file(u, node, limit);
+}
+
+int ply_copyup_to_move(struct ply_union *u, struct ply_node *node)
+{
+	int err = ply_copyup(u, node, PLY_NO_DATA);
+
+	if (err || ply_node_is_dir(node))
+		return err;
+	pthread_mutex_lock(&node->lock);
+	err = ply_below_pin(u, node);
+	pthread_mutex_unlock(&node->lock);
+	/* A path that is too long for a mark: then there must be none. */
+	return err ? ply_settle_node(u, node) : 0;
 }

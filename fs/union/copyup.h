@@ -8,13 +8,17 @@
 #include "union/place.h"
 
 #define PLY_WHOLE_FILE ((off_t)-1)
+#define PLY_NO_DATA ((off_t)-2)
 
 /*
  * Brings a node and its parents up, when it is not yet; waits when another thread is at it. Of a regular
- * file no more than limit bytes are copied: what a truncation is about to drop need not be. No lock is held.
+ * file no more than limit bytes are copied: what a truncation is about to drop need not be; with PLY_NO_DATA none,
+ * where a mark can say so. No lock is held.
  * -EROFS without an upper; errors of the file system, after which nothing has changed.
  */
 int ply_copyup(struct ply_union *u, struct ply_node *node, off_t limit);
+/* The same without data, for an inode that is about to get another name, by which its data must be found. */
+int ply_copyup_to_move(struct ply_union *u, struct ply_node *node);
 
 /* Calls the hook for what may take long. */
 void ply_before_long(struct ply_union *u);

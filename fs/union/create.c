@@ -421,7 +421,7 @@ int ply_link(struct ply_union *u, struct ply_node *node, struct ply_node *dir, c
 		return -ENOTDIR;
 	if (ply_node_is_dir(node))
 		return -EPERM;
-	err = ply_copyup(u, node, PLY_WHOLE_FILE);
+	err = ply_copyup_to_move(u, node);
 	if (!err)
 		err = ply_copyup(u, dir, PLY_WHOLE_FILE);
 	if (err)

@@ -8,7 +8,9 @@
 #include <errno.h>
 
 #include "base/sys.h"
+#include "union/below.h"
 #include "union/copyup.h"
+#include "union/settle.h"
 
 #define SECTOR 512
 
@@ -68,8 +70,10 @@ int ply_data_open_lower(struct ply_union *u, struct ply_node *node, struct ply_f
 	if (*out)
 		return 0;
 	pthread_mutex_lock(&node->lock);
-	fd = ply_place_in_lower(u, node, &place);
-	if (!fd) {
+	fd = node->below ? 0 : ply_place_in_lower(u, node, &place);
+	if (!fd && node->below) {
+		fd = ply_below_open(u, node->below);
+	} else if (!fd) {
 		fd = ply_open_retry(u, place.fd, place.name, O_RDONLY | O_NOFOLLOW, 0);
 		ply_place_put(u, &place);
 	}
@@ -84,7 +88,7 @@ int ply_data_open(struct ply_union *u, struct ply_node *node, struct ply_fd **ou
 {
 	if (!S_ISREG(ply_node_type(node)))
 		return ply_node_is_dir(node) ? -EISDIR : -EINVAL;
-	if (ply_node_in_upper(node))
+	if (ply_node_has_data(node))
 		return ply_data_open_upper(u, node, out);
 	return ply_data_open_lower(u, node, out);
 }
@@ -180,14 +184,14 @@ static ssize_t get_caps(struct ply_node *node, int fd, void *value, size_t size)
 }
 
 /* Times that are set while a write is under way would be older than the write makes them. */
-static void begin_write(struct ply_union *u, struct ply_node *node)
+void ply_begin_write(struct ply_union *u, struct ply_node *node)
 {
 	pthread_mutex_lock(&u->copy_lock);
 	node->writers++;
 	pthread_mutex_unlock(&u->copy_lock);
 }
 
-static void end_write(struct ply_union *u, struct ply_node *node)
+void ply_end_write(struct ply_union *u, struct ply_node *node)
 {
 	pthread_mutex_lock(&u->copy_lock);
 	if (--node->writers == 0)
@@ -202,11 +206,27 @@ static pthread_mutex_t *times_lock(struct ply_union *u, const struct ply_node *n
 
 void ply_times_lock(struct ply_union *u, struct ply_node *node)
 {
-	pthread_mutex_lock(&u->copy_lock);
-	while (node->writers)
-		pthread_cond_wait(&u->copy_done, &u->copy_lock);
-	pthread_mutex_unlock(&u->copy_lock);
+	for (;;) {
+		int writers;
+
+		pthread_mutex_lock(times_lock(u, node));
+		pthread_mutex_lock(&u->copy_lock);
+		writers = node->writers;
+		pthread_mutex_unlock(&u->copy_lock);
+		if (!writers)
+			return;
+		pthread_mutex_unlock(times_lock(u, node));
+		pthread_mutex_lock(&u->copy_lock);
+		while (node->writers)
+			pthread_cond_wait(&u->copy_done, &u->copy_lock);
+		pthread_mutex_unlock(&u->copy_lock);
+	}
+}
+
+void ply_times_lock_once(struct ply_union *u, struct ply_node *node)
+{
 	pthread_mutex_lock(times_lock(u, node));
+	pthread_mutex_unlock(times_lock(u, node));
 }
 
 void ply_times_unlock(struct ply_union *u, struct ply_node *node)
@@ -269,7 +289,7 @@ ssize_t ply_write(struct ply_union *u, struct ply_node *node, const void *buf, s
 	struct ply_fd *fd;
 	ssize_t n;
 
-	begin_write(u, node);
+	ply_begin_write(u, node);
 	n = open_for_write(u, node, flags, &fd);
 	if (!n) {
 		if (flags & PLY_WRITE_KILL_PRIV)
@@ -280,7 +300,7 @@ ssize_t ply_write(struct ply_union *u, struct ply_node *node, const void *buf, s
 			n = write_keeping_caps(node, fd->fd, buf, size, off);
 		ply_fd_put(u->fds, fd);
 	}
-	end_write(u, node);
+	ply_end_write(u, node);
 	return n;
 }
 
@@ -375,10 +395,18 @@ int ply_fsync(struct ply_union *u, struct ply_node *node, enum ply_sync_kind kin
 	ply_before_long(u);
 	if (ply_node_is_dir(node))
 		return sync_dir(u, node);
-	err = ply_data_open(u, node, &fd);
+	if (!S_ISREG(ply_node_type(node)))
+		return -EINVAL;
+	err = ply_data_open_upper(u, node, &fd);
 	if (err)
 		return err;
 	err = kind == PLY_SYNC_DATA ? sys_fdatasync(fd->fd) : sys_fsync(fd->fd);
+	/* Until the mark is off, on the disk as well, a crash would bring the old data back. */
+	if (!err && node->state == PLY_STATE_DATA_UP) {
+		err = ply_settle_unmark(u, node);
+		if (!err)
+			err = sys_fsync(fd->fd);
+	}
 	ply_fd_put(u->fds, fd);
 	return err;
 }

@@ -24,6 +24,11 @@ int ply_data_open_upper(struct ply_union *u, struct ply_node *node, struct ply_f
 /* The lower's, for reading; the node has not been brought up, or its copy-up is under way. */
 int ply_data_open_lower(struct ply_union *u, struct ply_node *node, struct ply_fd **out);
 
+/* Between these two, who wants to set the file's times waits. */
+void ply_begin_write(struct ply_union *u, struct ply_node *node);
+void ply_end_write(struct ply_union *u, struct ply_node *node);
+/* After ply_begin_write: waits for who is setting them already. */
+void ply_times_lock_once(struct ply_union *u, struct ply_node *node);
 /* Keeps writes to the file away while its times are set; waits for those that are under way. */
 void ply_times_lock(struct ply_union *u, struct ply_node *node);
 void ply_times_unlock(struct ply_union *u, struct ply_node *node);

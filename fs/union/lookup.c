@@ -11,9 +11,11 @@
 
 #include "base/sys.h"
 #include "layer/marks.h"
+#include "union/below.h"
 #include "union/index.h"
 #include "union/origin.h"
 #include "union/place.h"
+#include "union/settle.h"
 
 #define PROBES_MAX 4	  /* lookups in a merged directory before it is listed */
 #define TRIES_MAX 3	  /* of a lookup without the lock */
@@ -33,7 +35,16 @@ struct found {
 	unsigned layer;	     /* topmost that has it */
 	int in_upper;	     /* a directory or a file in the upper */
 	struct ply_dir *dir; /* directories: to be given to the node, or freed */
+	struct ply_below *below; /* files without data of their own: the same */
 };
+
+static void free_found(struct found *f)
+{
+	free(f->dir);
+	free(f->below);
+	f->dir = NULL;
+	f->below = NULL;
+}
 
 int ply_name_is_reserved(const char *name)
 {
@@ -158,6 +169,17 @@ static int take(struct ply_union *u, struct walk *w, int index, int says, const 
 	return err ? err : says == SAYS_THERE_ALONE;
 }
 
+/* A file was found: is its data elsewhere? */
+static int find_below(struct ply_union *u, struct walk *w, int index, int fd,
+		      const struct statx *stx)
+{
+	int err = ply_below_is_marked(u, w->dir, index, fd, w->name, stx);
+
+	if (err > 0)
+		err = ply_below_find(u, w->dir, index, fd, w->name, &w->f->below);
+	return err < 0 ? err : SAYS_THERE;
+}
+
 static int resolve(struct ply_union *u, struct ply_node *dir, const char *name,
 		   const struct hint *hint, struct found *f)
 {
@@ -176,14 +198,15 @@ static int resolve(struct ply_union *u, struct ply_node *dir, const char *name,
 		if (stop)
 			break;
 		stop = ask_layer(u, dir, i, i + 1 < d->nlowers, fd->fd, name, &stx);
+		if (stop == SAYS_THERE && !w.nfound)
+			stop = find_below(u, &w, i, fd->fd, &stx);
 		ply_fd_put(u->fds, fd);
 		if (stop >= 0)
 			stop = take(u, &w, i, stop, &stx);
 	}
 	if (stop >= 0 && w.nfound)
 		return 0;
-	free(f->dir);
-	f->dir = NULL;
+	free_found(f);
 	return stop < 0 ? stop : -ENOENT;
 }
 
@@ -229,6 +252,8 @@ void ply_attr_fix(struct ply_union *u, struct ply_node *node, struct statx *attr
 		return;
 	}
 	attr->stx_nlink = (uint32_t)((int)attr->stx_nlink + node->extra_links);
+	if (node->below && !ply_node_has_data(node))
+		ply_below_attr(node->below, attr);
 }
 
 /* Fills a new node from what was found; the node to use instead if another lookup was faster. */
@@ -241,9 +266,21 @@ static struct ply_node *describe(struct ply_union *u, struct ply_node *dir, cons
 		return node;
 	}
 	node->layer = (uint16_t)f->layer;
-	atomic_init(&node->state, f->in_upper ? PLY_STATE_UPPER : PLY_STATE_LOWER);
+	atomic_init(&node->state, !f->in_upper ? PLY_STATE_LOWER
+				  : f->below   ? PLY_STATE_META_UP
+					       : PLY_STATE_UPPER);
+	node->below = f->below;
+	f->below = NULL;
 	ply_origin_set_ino(u, dir, name, node, &f->stx);
 	return f->stx.stx_nlink > 1 ? ply_inode_add(u, node, f->layer, &f->stx) : node;
+}
+
+/* What a crash left, or the kernel. */
+static void settle_later(struct ply_union *u, struct ply_node *node)
+{
+	pthread_mutex_lock(&node->lock);
+	ply_settle_add(u, node);
+	pthread_mutex_unlock(&node->lock);
 }
 
 /* The node of what was found: new, or of another name of the same file. dir->lock is held. */
@@ -257,18 +294,22 @@ static int attach(struct ply_union *u, struct ply_node *dir, const char *name, s
 	if (!f->dir && (f->in_upper || f->stx.stx_nlink > 1))
 		node = ply_inode_find(u, f->layer, &f->stx);
 	if (!node && !f->dir && !f->in_upper && f->stx.stx_nlink > 1)
-		node = ply_index_find(u, dir, name, f->layer, &f->stx);
+		node = ply_index_find(u, dir, name, f->layer, &f->stx, &f->below);
 	if (!node) {
 		node = ply_node_new(u, f->stx.stx_mode, f->dir);
 		if (!node) {
-			free(f->dir);
+			free_found(f);
 			return -ENOMEM;
 		}
 		used = describe(u, dir, name, f, node);
 		if (used != node)
 			ply_node_unref(u, node);
+		if (used == node && node->below && f->in_upper)
+			settle_later(u, node);
 		node = used;
 	}
+	free(f->below);
+	f->below = NULL;
 	err = ply_name_add(u, node, dir, name, f->in_upper ? PLY_NAME_UPPER : 0, NULL);
 	if (err) {
 		ply_node_unref(u, node);
@@ -308,7 +349,7 @@ static int settle_locked(struct ply_union *u, struct ply_node *dir, const char *
 	*out = ply_tree_find(u, dir, name);
 	if (!*out)
 		return attach(u, dir, name, f, out);
-	free(f->dir);
+	free_found(f);
 	return 0;
 }
 
@@ -328,7 +369,7 @@ static int find_once(struct ply_union *u, struct ply_node *dir, const char *name
 		err = resolve(u, dir, name, &hint, f);
 	pthread_mutex_lock(&dir->lock);
 	if (version != dir->dir->version) {
-		free(f->dir);
+		free_found(f);
 		err = -EAGAIN;
 	}
 	if (!err)
@@ -374,7 +415,6 @@ int ply_find(struct ply_union *u, struct ply_node *dir, const char *name, struct
 		return err;
 	}
 	for (int tries = 0; err == -EAGAIN && tries < TRIES_MAX; tries++) {
-		f.dir = NULL;
 		err = find_once(u, dir, name, out, &f);
 	}
 	if (err == -EAGAIN)
@@ -427,7 +467,7 @@ int ply_name_shows(struct ply_union *u, struct ply_node *dir, const char *name)
 		err = resolve(u, dir, name, &hint, &f);
 	if (err)
 		return err == -ENOENT ? 0 : err;
-	free(f.dir);
+	free_found(&f);
 	return 1;
 }
 

@@ -13,6 +13,7 @@
 #include "union/data.h"
 #include "union/index.h"
 #include "union/lookup.h"
+#include "union/settle.h"
 
 static int open_held(struct ply_union *u, struct ply_node *node)
 {
@@ -236,9 +237,10 @@ static int remove_locked(struct removal *r, const char *name)
 	ply_dir_hides(r->u, r->dir, name);
 	if (r->record)
 		ply_name_kill(r->u, r->record);
-	if (!is_dir)
+	if (!is_dir) {
 		ply_index_prune(r->u, r->node);
-	if (is_dir) {
+		ply_settle_if_gone(r->u, r->node);
+	} else {
 		ply_fdcache_drop(r->u->fds, r->node, PLY_UPPER);
 		ply_listing_drop(r->u, r->node->dir);
 		r->node->dir->version++;

@@ -13,6 +13,7 @@
 #include "union/lookup.h"
 #include "union/origin.h"
 #include "union/remove.h"
+#include "union/settle.h"
 
 /* One end: a name in a directory, and what has it. */
 struct end {
@@ -81,9 +82,9 @@ static int bring_up(const struct renaming *r)
 	if (!err)
 		err = ply_copyup(r->u, r->to.dir, PLY_WHOLE_FILE);
 	if (!err)
-		err = ply_copyup(r->u, r->from.node, PLY_WHOLE_FILE);
+		err = ply_copyup_to_move(r->u, r->from.node);
 	if (!err && (r->flags & RENAME_EXCHANGE))
-		err = ply_copyup(r->u, r->to.node, PLY_WHOLE_FILE);
+		err = ply_copyup_to_move(r->u, r->to.node);
 	return err;
 }
 
@@ -409,9 +410,10 @@ static void bury_target(struct renaming *r)
 	} else {
 		ply_name_kill(r->u, r->to.record);
 	}
-	if (!ply_node_is_dir(to))
+	if (!ply_node_is_dir(to)) {
 		ply_index_prune(r->u, to);
-	if (ply_node_is_dir(to)) {
+		ply_settle_if_gone(r->u, to);
+	} else {
 		ply_fdcache_drop(r->u->fds, to, PLY_UPPER);
 		ply_listing_drop(r->u, to->dir);
 		to->dir->version++;

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "union/node.h"
+#include "union/settle.h"
 
 #define LISTING_BUDGET (64 * 1024 * 1024)
 #define FD_RESERVE 64 /* for what is opened for a moment */
@@ -134,7 +135,13 @@ static int open_upper(struct ply_union *u, const struct ply_union_config *cfg, s
 	if (err)
 		return say(why, err, "cannot open upper directory", cfg->upper);
 	err = ply_upper_open(&u->upper, layer, &how, &what);
-	return err ? explain_upper(cfg, why, err, what) : 0;
+	if (err)
+		return explain_upper(cfg, why, err, what);
+	if (!u->metacopy && sys_access(u->upper.work_root, PLY_UNSETTLED) == 0) {
+		atomic_store(&u->has_flag, 1);
+		atomic_store(&u->must_find, 1);
+	}
+	return 0;
 }
 
 /* Layers that show the mountpoint itself must not be entered there: it would be waiting for ourselves. */
@@ -238,6 +245,8 @@ int ply_union_open(const struct ply_union_config *cfg, struct ply_union **up, st
 	u->upper.work = u->upper.work_root = -1;
 	atomic_init(&u->upper.index, -1);
 	u->sync = cfg->sync;
+	u->metacopy = cfg->metacopy;
+	ply_settle_init(u);
 	u->uid = geteuid();
 	u->gid = getegid();
 	u->before_long = cfg->before_long;
@@ -256,11 +265,13 @@ void ply_union_close(struct ply_union *u)
 {
 	if (!u)
 		return;
+	ply_settle_all(u);
 	ply_tree_free(u);
 	ply_fdcache_free(u->fds);
 	ply_upper_close(&u->upper);
 	for (unsigned i = 0; i < u->nlayers; i++)
 		ply_layer_close(&u->layers[i]);
+	ply_settle_free(u);
 	free(u->layers);
 	free(u);
 }
@@ -277,6 +288,9 @@ void ply_union_stats(struct ply_union *u, struct ply_union_stats *out)
 	out->listings = u->listings;
 	out->listing_bytes = u->listing_bytes;
 	pthread_mutex_unlock(&u->listing_lock);
+	pthread_mutex_lock(&u->settle_lock);
+	out->unsettled = u->nunsettled;
+	pthread_mutex_unlock(&u->settle_lock);
 	out->copyups = atomic_load(&u->copyups);
 	out->copyup_bytes = atomic_load(&u->copyup_bytes);
 }

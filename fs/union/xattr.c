@@ -107,7 +107,7 @@ int ply_setxattr(struct ply_union *u, struct ply_node *node, const char *name, c
 	int err = ply_xattr_to_disk(name, disk);
 
 	if (!err)
-		err = ply_copyup(u, node, PLY_WHOLE_FILE);
+		err = ply_copyup(u, node, PLY_NO_DATA);
 	if (err)
 		return err;
 	pthread_mutex_lock(&node->lock);
@@ -137,7 +137,7 @@ int ply_removexattr(struct ply_union *u, struct ply_node *node, const char *name
 	n = ply_getxattr(u, node, name, NULL, 0);
 	if (n < 0)
 		return (int)n;
-	err = ply_copyup(u, node, PLY_WHOLE_FILE);
+	err = ply_copyup(u, node, PLY_NO_DATA);
 	if (err)
 		return err;
 	pthread_mutex_lock(&node->lock);

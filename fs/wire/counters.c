@@ -43,5 +43,6 @@ void ply_wire_print_counters(struct ply_wire *w)
 	print_number(w, "listing_bytes", "", stats.listing_bytes);
 	print_number(w, "node_bytes", "", stats.node_bytes);
 	print_number(w, "copyups", "", stats.copyups);
+	print_number(w, "unsettled", "", stats.unsettled);
 	print_number(w, "copyup_bytes", "", stats.copyup_bytes);
 }
