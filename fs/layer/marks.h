@@ -20,6 +20,23 @@ enum ply_opaque {
 /* The mark of directory name in dirfd (empty: dirfd itself), in any space or as a .wh..wh..opq file. */
 int ply_mark_opaque(struct ply_layer *layer, int dirfd, const char *name);
 
+/* The same for a .wh..wh..opq file alone. */
+int ply_mark_aufs_opaque(int dirfd, const char *name);
+
+/* Where a directory's, or a metadata-only file's, parts in the layers below are. */
+enum ply_below {
+	PLY_BELOW_SAME,	     /* at the same name */
+	PLY_BELOW_NONE,	     /* it is opaque */
+	PLY_BELOW_ELSEWHERE, /* where the redirect says */
+};
+/*
+ * What the xattrs of name in dirfd say of that, at the price of one system call where there are none. A
+ * .wh..wh..opq file is only looked for when there is a redirect, over which it wins. The redirect is a name
+ * or, beginning with a slash, a path of names; -EINVAL when the mark is neither.
+ */
+int ply_mark_below(struct ply_layer *layer, int dirfd, const char *name,
+		   char redirect[PLY_REDIRECT_MAX + 1]);
+
 /* 1 when the regular file of size 0 is a whiteout by xattr. */
 int ply_mark_xwhiteout(struct ply_layer *layer, int dirfd, const char *name);
 

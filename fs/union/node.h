@@ -86,6 +86,19 @@ struct ply_dir_layer {
 	_Atomic uint8_t announces; /* enum ply_known: has xattr whiteouts */
 };
 
+/*
+ * Where a directory's lower parts are when not at its name in its parent's: redirects led to them, or it
+ * was moved. Layers are immutable, so a path in one stays right whatever is renamed in the union.
+ */
+struct ply_moved {
+	char *redirect; /* of the upper directory, or NULL */
+	unsigned nruns;
+	struct ply_run {
+		uint16_t layer; /* from this layer down to the next run's */
+		char *path;	/* from the layer's root */
+	} runs[];
+};
+
 struct ply_listing;
 
 enum ply_known {
@@ -98,16 +111,25 @@ struct ply_dir {
 	struct ply_node *node;
 	_Atomic uint8_t in_upper; /* changed under lock, never back */
 	_Atomic uint8_t upper_announces;
+	_Atomic uint8_t
+		alone; /* all of it is up, lowers show no more; changed under lock, never back */
 	uint8_t default_acl; /* enum ply_known: the upper directory has one */
 	uint8_t impure;	     /* enum ply_known */
 	uint16_t probes;     /* lookups answered without a listing */
 	uint16_t nlowers;
 	uint64_t version; /* counts changes of entries: a lookup that saw it move starts again */
 	struct ply_listing *listing;   /* or NULL */
+	struct ply_moved *moved;       /* or NULL; tree */
 	struct ply_dir *newer, *older; /* listing cache */
 	size_t listing_bytes;	       /* as the listing cache counted it */
 	struct ply_dir_layer lowers[]; /* topmost first, never changes */
 };
+
+/* Lower parts that show through. Open files may be in others, which are to be found for as long. */
+static inline int ply_dir_nlowers(const struct ply_dir *dir)
+{
+	return atomic_load_explicit(&dir->alone, memory_order_acquire) ? 0 : dir->nlowers;
+}
 
 /* A file with several links is found by its inode, so that all names lead to one node. */
 struct ply_inode {
@@ -132,6 +154,7 @@ struct ply_union {
 	unsigned nlayers;
 	struct ply_upper upper; /* work is -1 without an upper */
 	int sync;
+	enum ply_redirect_dir redirect_dir;
 	uid_t uid; /* this process's, which file systems give to what it makes */
 	gid_t gid;
 	void (*before_long)(void *arg);
@@ -199,6 +222,9 @@ static inline int ply_node_in_upper(const struct ply_node *node)
 }
 
 uint64_t ply_name_hash(const char *name, size_t len);
+
+/* Of a directory that is no node, or no more. NULL is allowed. */
+void ply_dir_free(struct ply_dir *dir);
 
 /* The node of a name in memory with one more reference, or NULL. */
 struct ply_node *ply_tree_find(struct ply_union *u, struct ply_node *dir, const char *name);

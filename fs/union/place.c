@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/sys.h"
+#include "union/redirect.h"
 
 #define SHORT_PATH 1024
 
@@ -51,39 +52,43 @@ static int path_grow(struct path *p)
 	return 0;
 }
 
-static int path_prepend(struct path *p, const struct ply_name *name)
+static int path_prepend(struct path *p, const char *text, size_t len)
 {
-	while (p->start < (size_t)name->len + 1)
+	while (p->start < len + 1)
 		if (path_grow(p))
 			return -ENOMEM;
 	if (p->buf[p->start])
 		p->buf[--p->start] = '/';
-	p->start -= name->len;
-	memcpy(p->buf + p->start, name->text, name->len);
+	p->start -= len;
+	memcpy(p->buf + p->start, text, len);
 	return 0;
 }
 
 /*
- * From dir up to the root or a directory with a cached descriptor, which is then held in *base
- * (NULL: the root). The tree lock is held: names do not change.
+ * From dir up to the root or, unless base is NULL, a directory with a cached descriptor, which is then held
+ * in *base (NULL: the root). The tree lock is held: names do not change.
  */
 static int climb_locked(struct ply_union *u, struct ply_node *dir, unsigned layer,
 			struct path *path, struct ply_fd **base)
 {
-	*base = NULL;
 	while (dir != u->root) {
+		const char *moved = ply_moved_path(dir->dir, layer);
 		int err;
 
+		if (moved)
+			return path_prepend(path, moved, strlen(moved));
 		if (!dir->names)
 			return -ESTALE;
 		/* Removed from the upper: its path may lead to a new directory by now. */
 		if (dir->names->dead && layer == PLY_UPPER)
 			return -ENOENT;
-		err = path_prepend(path, dir->names);
+		err = path_prepend(path, dir->names->text, dir->names->len);
 		if (err)
 			return err;
 		dir = dir->names->parent;
-		*base = dir == u->root ? NULL : ply_fdcache_get(u->fds, dir, layer);
+		if (!base || dir == u->root)
+			continue;
+		*base = ply_fdcache_get(u->fds, dir, layer);
 		if (*base)
 			return 0;
 	}
@@ -117,7 +122,7 @@ static int open_long(int basefd, char *path)
 
 static int open_by_path(struct ply_union *u, struct ply_node *dir, unsigned layer)
 {
-	struct ply_fd *base;
+	struct ply_fd *base = NULL;
 	struct path path;
 	int fd;
 
@@ -130,6 +135,23 @@ static int open_by_path(struct ply_union *u, struct ply_node *dir, unsigned laye
 	ply_fd_put(u->fds, base);
 	path_free(&path);
 	return fd;
+}
+
+int ply_dir_path(struct ply_union *u, struct ply_node *dir, unsigned layer, char **out)
+{
+	struct path path;
+	int err;
+
+	path_init(&path);
+	pthread_mutex_lock(&u->tree);
+	err = climb_locked(u, dir, layer, &path, NULL);
+	pthread_mutex_unlock(&u->tree);
+	if (!err) {
+		*out = strdup(path.buf + path.start);
+		err = *out ? 0 : -ENOMEM;
+	}
+	path_free(&path);
+	return err;
 }
 
 static int open_dir_once(struct ply_union *u, struct ply_node *dir, unsigned layer)

@@ -21,6 +21,12 @@ struct ply_place {
  */
 int ply_dir_open(struct ply_union *u, struct ply_node *dir, unsigned layer, struct ply_fd **out);
 
+/*
+ * The path of a directory in a lower layer that has it, from the layer's root; "" is the root. The caller
+ * frees it.
+ */
+int ply_dir_path(struct ply_union *u, struct ply_node *dir, unsigned layer, char **out);
+
 /* The node's inode: the upper one when there is one. node->lock is held, and keeps the name valid. */
 int ply_place_of(struct ply_union *u, struct ply_node *node, struct ply_place *place);
 /* The lower inode of a file in state LOWER; as before, but whether it still has a name or not. */

@@ -238,6 +238,7 @@ int ply_union_open(const struct ply_union_config *cfg, struct ply_union **up, st
 	u->upper.work = u->upper.work_root = -1;
 	atomic_init(&u->upper.index, -1);
 	u->sync = cfg->sync;
+	u->redirect_dir = cfg->redirect_dir;
 	u->uid = geteuid();
 	u->gid = getegid();
 	u->before_long = cfg->before_long;
