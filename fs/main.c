@@ -110,6 +110,7 @@ static int open_union(struct program *p)
 		.mountpoint = is_fuse_fd(p->mountpoint) ? NULL : p->mountpoint,
 		.whiteout = (enum ply_whiteout_form)o->whiteout,
 		.space = (enum ply_xattr_space)o->space,
+		.redirect_dir = (enum ply_redirect_dir)o->redirect_dir,
 		.sync = o->sync,
 		.before_long = ply_wire_before_long,
 	};

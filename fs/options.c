@@ -43,6 +43,9 @@ struct option {
 
 static const char *const writeback_words[] = { "0", "1", "auto", NULL };
 static const char *const whiteout_words[] = { "auto", "char", "xattr", "aufs", NULL };
+/* As enum ply_redirect_dir. */
+static const char *const redirect_words[] = { "auto",	"on",	    "copy", "off",
+					      "follow", "nofollow", NULL };
 static const char *const space_words[] = { "auto", "trusted", "user", "none", NULL };
 
 /* Where a name stands twice, the first that takes a value, or takes none, as given, is meant. */
@@ -81,6 +84,9 @@ static const struct option options[] = {
 	  .help = "the name space of the marks on the upper layer" },
 	{ .names = "userxattr", .kind = FLAG, .field = FIELD(space), .number = PLY_SPACE_USER,
 	  .help = "the same as xattrs=user" },
+	{ .names = "redirect_dir", .kind = CHOICE, .field = FIELD(redirect_dir),
+	  .words = redirect_words, .preset = "auto", .arg = "on|copy|off|follow|nofollow",
+	  .help = "how directories of a layer are renamed: by a mark, by copying, or not" },
 	{ .names = "ro", .kind = FLAG, .field = FIELD(readonly), .number = 1,
 	  .help = "mount read-only" },
 	{ .names = "rw", .kind = FLAG, .field = FIELD(readonly), .number = 0 },
@@ -102,7 +108,7 @@ static const struct option options[] = {
 		   " splice_move kernel_cache auto_cache big_writes nonempty max_write"
 		   " max_read max_readahead", .kind = QUIET },
 	/* Of the kernel's overlayfs. */
-	{ .names = "redirect_dir index metacopy xino nfs_export uuid override_creds"
+	{ .names = "index metacopy xino nfs_export uuid override_creds"
 		   " nooverride_creds", .kind = QUIET },
 	/* Of mount(8), fstab and SELinux. */
 	{ .names = "context fscontext defcontext rootcontext defaults auto noauto user"

@@ -29,8 +29,9 @@ struct ply_options {
 	int sync;      /* 0, 1 */
 	int writeback; /* enum ply_writeback */
 	int noxattrs, noacl;
-	int whiteout; /* enum ply_whiteout_form */
-	int space;    /* enum ply_xattr_space */
+	int whiteout;	  /* enum ply_whiteout_form */
+	int space;	  /* enum ply_xattr_space */
+	int redirect_dir; /* enum ply_redirect_dir */
 	int readonly;
 	int allow_other, allow_root;
 	int debug, foreground;

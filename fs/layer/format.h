@@ -21,8 +21,9 @@
 #define PLY_MARK_ORIGIN "origin"     /* struct ply_fh of the lower inode that was copied up */
 #define PLY_MARK_NLINK                                                                             \
 	"nlink" /* indexed file: links of the union, relative to the inode's ("U+1") */
-#define PLY_MARK_IMPURE "impure"     /* directory: "y", holds entries with an origin */
-#define PLY_MARK_REDIRECT "redirect" /* directory: where in the layers below its content is */
+#define PLY_MARK_IMPURE "impure" /* directory: "y", holds entries with an origin */
+#define PLY_MARK_REDIRECT                                                                          \
+	"redirect" /* a name in the same directory, or a path from the root, in the layers below */
 #define PLY_MARK_METACOPY "metacopy" /* regular file: its data is below */
 #define PLY_MARK_NLINK "nlink"	     /* the union's link count, as a difference from the inode's */
 #define PLY_MARK_UPPER "upper"	     /* index directory: the upper directory it stands for */
@@ -46,7 +47,8 @@
 #define PLY_WORK_DIR "work"	/* what is being built; emptied at every start */
 #define PLY_WORK_WHITEOUT "#wh" /* the whiteout that all others are links of */
 
-#define PLY_UNSETTLED "unsettled" /* there while inodes in the upper have marks that are to be taken off */
+#define PLY_UNSETTLED                                                                              \
+	"unsettled" /* there while inodes in the upper have marks that are to be taken off */
 #define PLY_INDEX_DIR "index" /* lower hard links that were brought up, named by origin in hex */
 
 /* A lower file's handle, as the kernel's struct ovl_fb. */
@@ -68,5 +70,6 @@ struct ply_fh {
 _Static_assert(__builtin_offsetof(struct ply_fh, fid) == PLY_FH_HEADER, "kernel layout");
 
 #define PLY_NAME_MAX 255
+#define PLY_REDIRECT_MAX 4095 /* bytes of a redirect; the kernel itself writes up to 256 */
 
 #endif

@@ -57,28 +57,53 @@ static ssize_t get_despite_mode(int dirfd, const char *name, const char *attr, v
 	return n;
 }
 
-/* The mark in the first space that has it: the value's length, -ENODATA for none. */
-static ssize_t get_mark(struct ply_layer *layer, int dirfd, const char *name, const char *mark,
-			void *value, size_t size)
-{
-	char list[LIST_SIZE], attr[64];
-	ssize_t n = list_names(layer, dirfd, name, list);
+/* An inode, and the names of its attributes. */
+struct listed {
+	int dirfd;
+	const char *name;
+	int is_upper;
+	ssize_t size;
+	char list[LIST_SIZE];
+};
 
-	if (n <= 0 && n != -ERANGE)
-		return n ? n : -ENODATA;
+static ssize_t list_marks(struct ply_layer *layer, int dirfd, const char *name, struct listed *l)
+{
+	l->dirfd = dirfd;
+	l->name = name;
+	l->is_upper = layer->is_upper;
+	l->size = list_names(layer, dirfd, name, l->list);
+	return l->size;
+}
+
+/* The mark in the first space that has it: the value's length, -ENODATA for none. */
+static ssize_t get_listed(const struct listed *l, const char *mark, void *value, size_t size)
+{
+	char attr[64];
+
 	for (size_t i = 0; i < NSPACES; i++) {
 		ssize_t len;
 
 		snprintf(attr, sizeof(attr), "%s%s", spaces[i], mark);
-		if (!has_name(list, n, attr))
+		if (!has_name(l->list, l->size, attr))
 			continue;
-		len = sys_getxattr(dirfd, name, attr, value, size);
-		if (len == -EACCES && layer->is_upper)
-			len = get_despite_mode(dirfd, name, attr, value, size);
+		len = sys_getxattr(l->dirfd, l->name, attr, value, size);
+		if (len == -EACCES && l->is_upper)
+			len = get_despite_mode(l->dirfd, l->name, attr, value, size);
 		if (len != -ENODATA)
 			return len;
 	}
 	return -ENODATA;
+}
+
+static ssize_t get_mark(struct ply_layer *layer, int dirfd, const char *name, const char *mark,
+			void *value, size_t size)
+{
+	struct listed l;
+	ssize_t n = list_marks(layer, dirfd, name, &l);
+
+	if (n <= 0 && n != -ERANGE)
+		return n ? n : -ENODATA;
+	return get_listed(&l, mark, value, size);
 }
 
 static int no_mark(ssize_t err)
@@ -86,7 +111,7 @@ static int no_mark(ssize_t err)
 	return err == -ENODATA || err == -EPERM || err == -EACCES || err == -EOPNOTSUPP;
 }
 
-static int has_aufs_opaque(int dirfd, const char *name)
+int ply_mark_aufs_opaque(int dirfd, const char *name)
 {
 	char path[PLY_NAME_MAX + 1 + sizeof(PLY_AUFS_OPAQUE)];
 
@@ -105,9 +130,54 @@ int ply_mark_opaque(struct ply_layer *layer, int dirfd, const char *name)
 		return (int)n;
 	if (n == 1 && value == PLY_OPAQUE_YES)
 		return PLY_OPAQUE_ALL;
-	if (has_aufs_opaque(dirfd, name))
+	if (ply_mark_aufs_opaque(dirfd, name))
 		return PLY_OPAQUE_ALL;
 	return n == 1 && value == PLY_OPAQUE_XWHITEOUTS ? PLY_OPAQUE_ANNOUNCES : PLY_OPAQUE_NONE;
+}
+
+/* A name that a lookup could have: none that leads up, or nowhere. */
+static int is_plain_name(const char *s, size_t len)
+{
+	return len > 0 && len <= PLY_NAME_MAX && strncmp(s, ".", len) && strncmp(s, "..", len);
+}
+
+static int is_redirect(const char *s)
+{
+	if (*s != '/')
+		return !strchr(s, '/') && is_plain_name(s, strlen(s));
+	while (*s == '/') {
+		size_t len = strcspn(++s, "/");
+
+		if (!is_plain_name(s, len))
+			return 0;
+		s += len;
+	}
+	return 1;
+}
+
+int ply_mark_below(struct ply_layer *layer, int dirfd, const char *name,
+		   char redirect[PLY_REDIRECT_MAX + 1])
+{
+	struct listed l;
+	char opaque = 0;
+	ssize_t n = list_marks(layer, dirfd, name, &l);
+
+	if (n <= 0 && n != -ERANGE)
+		return n && !no_mark(n) ? (int)n : PLY_BELOW_SAME;
+	n = get_listed(&l, PLY_MARK_OPAQUE, &opaque, 1);
+	if (n < 0 && n != -ERANGE && !no_mark(n))
+		return (int)n;
+	if (n == 1 && opaque == PLY_OPAQUE_YES)
+		return PLY_BELOW_NONE;
+	n = get_listed(&l, PLY_MARK_REDIRECT, redirect, PLY_REDIRECT_MAX);
+	if (n < 0 && n != -ERANGE)
+		return no_mark(n) ? PLY_BELOW_SAME : (int)n;
+	if (ply_mark_aufs_opaque(dirfd, name))
+		return PLY_BELOW_NONE;
+	redirect[n < 0 ? 0 : n] = '\0';
+	if (n <= 0 || strlen(redirect) != (size_t)n || !is_redirect(redirect))
+		return -EINVAL;
+	return PLY_BELOW_ELSEWHERE;
 }
 
 int ply_mark_is_set(struct ply_layer *layer, int dirfd, const char *name, const char *mark)
@@ -121,39 +191,6 @@ int ply_mark_is_set(struct ply_layer *layer, int dirfd, const char *name, const 
 			return 1;
 	}
 	return n >= 0 || n == -ERANGE || no_mark(n) ? 0 : (int)n;
-}
-
-/* A path must lead down only: no empty component, no dots. */
-static int is_component(const char *text, size_t len)
-{
-	return len && len <= PLY_NAME_MAX && !(len == 1 && text[0] == '.') &&
-	       !(len == 2 && text[0] == '.' && text[1] == '.');
-}
-
-static int is_redirect(const char *text)
-{
-	if (*text != '/')
-		return !strchr(text, '/') && is_component(text, strlen(text));
-	while (*text == '/') {
-		size_t len = strcspn(++text, "/");
-
-		if (!is_component(text, len))
-			return 0;
-		text += len;
-	}
-	return 1;
-}
-
-int ply_mark_get_redirect(struct ply_layer *layer, int dirfd, const char *name,
-			  struct ply_mark_redirect *out)
-{
-	ssize_t n = get_mark(layer, dirfd, name, PLY_MARK_REDIRECT, out->text,
-			     sizeof(out->text) - 1);
-
-	out->text[n > 0 ? n : 0] = '\0';
-	if (n < 0)
-		return no_mark(n) ? 0 : n == -ERANGE ? -EINVAL : (int)n;
-	return strlen(out->text) == (size_t)n && is_redirect(out->text) ? 0 : -EINVAL;
 }
 
 int ply_mark_xwhiteout(struct ply_layer *layer, int dirfd, const char *name)

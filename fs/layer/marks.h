@@ -6,7 +6,6 @@
 #ifndef PLY_LAYER_MARKS_H
 #define PLY_LAYER_MARKS_H
 
-#include <limits.h>
 #include <string.h>
 
 #include "layer/format.h"
@@ -21,20 +20,28 @@ enum ply_opaque {
 /* The mark of directory name in dirfd (empty: dirfd itself), in any space or as a .wh..wh..opq file. */
 int ply_mark_opaque(struct ply_layer *layer, int dirfd, const char *name);
 
+/* The same for a .wh..wh..opq file alone. */
+int ply_mark_aufs_opaque(int dirfd, const char *name);
+
+/* Where a directory's, or a metadata-only file's, parts in the layers below are. */
+enum ply_below {
+	PLY_BELOW_SAME,	     /* at the same name */
+	PLY_BELOW_NONE,	     /* it is opaque */
+	PLY_BELOW_ELSEWHERE, /* where the redirect says */
+};
+/*
+ * What the xattrs of name in dirfd say of that, at the price of one system call where there are none. A
+ * .wh..wh..opq file is only looked for when there is a redirect, over which it wins. The redirect is a name
+ * or, beginning with a slash, a path of names; -EINVAL when the mark is neither.
+ */
+int ply_mark_below(struct ply_layer *layer, int dirfd, const char *name,
+		   char redirect[PLY_REDIRECT_MAX + 1]);
+
 /* 1 when the regular file of size 0 is a whiteout by xattr. */
 int ply_mark_xwhiteout(struct ply_layer *layer, int dirfd, const char *name);
 
 /* 1 when the inode has the mark, one of format.h's, in any space. */
 int ply_mark_is_set(struct ply_layer *layer, int dirfd, const char *name, const char *mark);
-
-/* Where in the layers below the content of an inode is. */
-struct ply_mark_redirect {
-	char text[PATH_MAX]; /* "/PATH" from their roots, a name beside, or empty: there is no such mark */
-};
-
-/* -EINVAL when the mark is there and neither of the two forms. */
-int ply_mark_get_redirect(struct ply_layer *layer, int dirfd, const char *name,
-			  struct ply_mark_redirect *out);
 
 /* 1 when .wh.NAME stands beside name. */
 int ply_mark_aufs(int dirfd, const char *name);

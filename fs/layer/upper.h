@@ -92,5 +92,7 @@ ssize_t ply_upper_get_mark(struct ply_upper *up, int dirfd, const char *name, co
 int ply_upper_make_index(struct ply_upper *up);
 /* Removes all whiteouts and .wh. files from an upper directory that shows no entry; others stay. */
 int ply_upper_clear_marks(struct ply_upper *up, int dirfd);
+/* Removes the whiteouts from an upper directory that is opaque, and stays so. */
+int ply_upper_clear_whiteouts(struct ply_upper *up, int dirfd);
 
 #endif

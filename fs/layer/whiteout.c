@@ -237,6 +237,7 @@ void ply_upper_clear_aufs(struct ply_upper *up, int dirfd, const char *name)
 struct clearing {
 	struct ply_upper *up;
 	int dirfd;
+	int keeps_opaque;
 };
 
 static int clear_one(void *arg, const char *name, unsigned char type, uint64_t ino)
@@ -246,7 +247,7 @@ static int clear_one(void *arg, const char *name, unsigned char type, uint64_t i
 	int mark = ply_is_aufs_name(name), err;
 
 	(void)ino;
-	if (type == DT_DIR)
+	if (type == DT_DIR || (c->keeps_opaque && !strcmp(name, PLY_AUFS_OPAQUE)))
 		return 0;
 	if (!mark) {
 		err = sys_statx(c->dirfd, name, STATX_BASIC_STATS, &stx);
@@ -262,6 +263,13 @@ static int clear_one(void *arg, const char *name, unsigned char type, uint64_t i
 int ply_upper_clear_marks(struct ply_upper *up, int dirfd)
 {
 	struct clearing c = { .up = up, .dirfd = dirfd };
+
+	return ply_layer_list(dirfd, clear_one, &c);
+}
+
+int ply_upper_clear_whiteouts(struct ply_upper *up, int dirfd)
+{
+	struct clearing c = { .up = up, .dirfd = dirfd, .keeps_opaque = 1 };
 
 	return ply_layer_list(dirfd, clear_one, &c);
 }

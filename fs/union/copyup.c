@@ -19,7 +19,7 @@
  *    the mark gone the new one, which was synced before.
  * 3. The mark alone says where to read: what a crash left in a marked inode is no data, its size neither. fill begins
  *    with an empty file.
- * 4. A node goes up only, never back; its number, its names and who has it open stay. A node has ->below while it is
+ * 4. A node goes up only, never back; its number, its names and who has it open stay. A node has ->lowerdata while it is
  *    META_UP or DATA_UP (and LOWER, if the lower inode is itself only metadata).
  * 5. No lock is held while data is copied. node->copying, under copy_lock, keeps other writers waiting;
  *    readers go on below. A rename or link of the file brings it up first, so its name cannot move meanwhile;
@@ -34,7 +34,7 @@
 
 #include "base/sys.h"
 #include "layer/copy.h"
-#include "union/below.h"
+#include "union/lowerdata.h"
 #include "union/data.h"
 #include "union/index.h"
 #include "union/lookup.h"
@@ -52,8 +52,9 @@ struct copy {
 	int fd; /* regular files: open for reading and writing, else -1 */
 	int has_origin;
 	struct ply_fh origin;
-	off_t limit;		 /* of the data to copy; PLY_NO_DATA: the mark says where it is */
-	struct ply_below *below; /* with the mark, else NULL; the node's once it is published */
+	off_t limit; /* of the data to copy; PLY_NO_DATA: the mark says where it is */
+	struct ply_lowerdata
+		*lowerdata; /* with the mark, else NULL; the node's once it is published */
 };
 
 void ply_before_long(struct ply_union *u)
@@ -138,7 +139,7 @@ static int mark(struct ply_union *u, struct copy *c)
 		ply_layer_set_lack(upper, PLY_LACKS_METACOPY);
 		return 0;
 	}
-	return err ? err : ply_below_of_lower(u, c->node, &c->stx, &c->below);
+	return err ? err : ply_lowerdata_of_lower(u, c->node, &c->stx, &c->lowerdata);
 }
 
 static int copy_data(struct ply_union *u, struct copy *c)
@@ -171,7 +172,7 @@ static int make_regular(struct ply_union *u, struct copy *c)
 		return c->fd;
 	if (needs_mark(u, c))
 		err = mark(u, c);
-	if (!err && c->limit == PLY_NO_DATA && c->below)
+	if (!err && c->limit == PLY_NO_DATA && c->lowerdata)
 		return sys_truncate(c->fd, (off_t)c->stx.stx_size);
 	if (c->limit == PLY_NO_DATA)
 		c->limit = PLY_WHOLE_FILE;
@@ -194,8 +195,8 @@ static void discard(struct ply_union *u, struct copy *c)
 	if (c->fd >= 0)
 		sys_close(c->fd);
 	sys_unlink(u->upper.work, c->tmp.text);
-	free(c->below);
-	c->below = NULL;
+	free(c->lowerdata);
+	c->lowerdata = NULL;
 }
 
 /* Makes the whole copy in the work directory. */
@@ -213,8 +214,8 @@ static int build(struct ply_union *u, struct copy *c)
 	c->fd = -1;
 	c->tmp = ply_work_new_name(&u->upper);
 	err = sys_statx(lower.fd, lower.name, STATX_BASIC_STATS, &c->stx);
-	if (!err && c->node->below)
-		ply_below_attr(c->node->below, &c->stx);
+	if (!err && c->node->lowerdata)
+		ply_lowerdata_attr(c->node->lowerdata, &c->stx);
 	if (!err)
 		err = S_ISREG(c->stx.stx_mode) ? make_regular(u, c) : make_special(u, &lower, c);
 	if (!err) {
@@ -237,7 +238,7 @@ static int build(struct ply_union *u, struct copy *c)
 static void set_state(struct ply_node *node, enum ply_state state)
 {
 	assert(state > node->state);
-	assert(state == PLY_STATE_UPPER || node->below);
+	assert(state == PLY_STATE_UPPER || node->lowerdata);
 	atomic_store_explicit(&node->state, state, memory_order_release);
 }
 
@@ -249,16 +250,16 @@ static void go_up(struct ply_union *u, struct copy *c, int links)
 	assert(node->state == PLY_STATE_LOWER);
 	node->has_origin = (uint8_t)c->has_origin;
 	node->extra_links += (int32_t)c->stx.stx_nlink - links;
-	free(node->below);
-	node->below = c->below;
+	free(node->lowerdata);
+	node->lowerdata = c->lowerdata;
 	atomic_fetch_add(&u->copyups, 1);
-	if (c->limit == PLY_NO_DATA && c->below) {
+	if (c->limit == PLY_NO_DATA && c->lowerdata) {
 		set_state(node, PLY_STATE_META_UP);
 		if (c->fd >= 0)
 			sys_close(c->fd);
 		return;
 	}
-	set_state(node, c->below ? PLY_STATE_DATA_UP : PLY_STATE_UPPER);
+	set_state(node, c->lowerdata ? PLY_STATE_DATA_UP : PLY_STATE_UPPER);
 	ply_fdcache_drop(u->fds, node, PLY_SLOT_LOWER);
 	if (c->fd >= 0) {
 		atomic_fetch_add(&u->copyup_bytes, c->stx.stx_size);
@@ -355,9 +356,9 @@ static int publish_locked(struct ply_union *u, struct copy *c, struct ply_node *
 	err = ply_dir_open(u, parent, PLY_UPPER, &dir);
 	if (err)
 		return err;
-	if (c->below)
+	if (c->lowerdata)
 		err = ply_settle_announce(u);
-	if (!err && (c->has_origin || c->below))
+	if (!err && (c->has_origin || c->lowerdata))
 		err = ply_origin_make_impure(u, parent, dir->fd);
 	if (!err && c->has_origin && c->stx.stx_nlink > 1)
 		err = ply_index_add(u, c->node, &c->origin, c->tmp.text, c->stx.stx_nlink);
@@ -371,7 +372,7 @@ static int publish_locked(struct ply_union *u, struct copy *c, struct ply_node *
 		return err;
 	name->in_upper = 1;
 	go_up(u, c, indexed ? 2 : 1);
-	if (c->below)
+	if (c->lowerdata)
 		ply_settle_add(u, c->node);
 	ply_dir_shows(u, parent, name->text, ply_node_type(c->node));
 	return 0;
@@ -488,7 +489,7 @@ static int fill_data(struct ply_union *u, struct ply_node *node, off_t size, str
 	ply_fd_put(u->fds, in);
 	/* The room is free again, and the size what other readers of the mark expect. */
 	if (err && sys_truncate(out->fd, 0) == 0)
-		sys_truncate(out->fd, (off_t)node->below->size);
+		sys_truncate(out->fd, (off_t)node->lowerdata->size);
 	return err;
 }
 
@@ -505,7 +506,7 @@ static void end_fill(struct ply_union *u, struct ply_node *node, off_t size)
 
 static int fill(struct ply_union *u, struct ply_node *node, off_t limit)
 {
-	off_t size = (off_t)node->below->size;
+	off_t size = (off_t)node->lowerdata->size;
 	struct ply_fd *out;
 	struct kept kept;
 	int err;
@@ -641,7 +642,7 @@ int ply_copyup_to_move(struct ply_union *u, struct ply_node *node)
 	if (err || ply_node_is_dir(node))
 		return err;
 	pthread_mutex_lock(&node->lock);
-	err = ply_below_pin(u, node);
+	err = ply_lowerdata_pin(u, node);
 	pthread_mutex_unlock(&node->lock);
 	/* A path that is too long for a mark: then there must be none. */
 	return err ? ply_settle_node(u, node) : 0;

@@ -149,7 +149,7 @@ static int make(struct making *m)
 {
 	int err = 0;
 
-	if (m->dir->dir->nlowers) {
+	if (ply_dir_nlowers(m->dir->dir)) {
 		err = ply_name_shows(m->u, m->dir, m->name);
 		if (err)
 			return err < 0 ? err : -EEXIST;

@@ -8,7 +8,7 @@
 #include <errno.h>
 
 #include "base/sys.h"
-#include "union/below.h"
+#include "union/lowerdata.h"
 #include "union/copyup.h"
 #include "union/settle.h"
 
@@ -70,9 +70,9 @@ int ply_data_open_lower(struct ply_union *u, struct ply_node *node, struct ply_f
 	if (*out)
 		return 0;
 	pthread_mutex_lock(&node->lock);
-	fd = node->below ? 0 : ply_place_in_lower(u, node, &place);
-	if (!fd && node->below) {
-		fd = ply_below_open(u, node->below);
+	fd = node->lowerdata ? 0 : ply_place_in_lower(u, node, &place);
+	if (!fd && node->lowerdata) {
+		fd = ply_lowerdata_open(u, node->lowerdata);
 	} else if (!fd) {
 		fd = ply_open_retry(u, place.fd, place.name, O_RDONLY | O_NOFOLLOW, 0);
 		ply_place_put(u, &place);

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/sys.h"
-#include "union/below.h"
+#include "union/lowerdata.h"
 #include "union/remove.h"
 #include "union/settle.h"
 
@@ -112,19 +112,19 @@ void ply_index_drop(struct ply_union *u, struct ply_node *node)
 /* A node for the inode of an index entry, found by a lower name. */
 static struct ply_node *new_indexed(struct ply_union *u, const char *entry,
 				    const struct statx *upper, const struct statx *lower,
-				    unsigned layer, struct ply_below *below)
+				    unsigned layer, struct ply_lowerdata *data)
 {
 	struct ply_node *node = ply_node_new(u, upper->stx_mode, NULL), *other;
 
 	if (!node) {
-		free(below);
+		free(data);
 		return NULL;
 	}
-	node->below = below;
+	node->lowerdata = data;
 	node->layer = (uint16_t)layer;
 	node->ino = ply_ino_map(u, lower);
 	node->has_origin = 1;
-	atomic_init(&node->state, below ? PLY_STATE_META_UP : PLY_STATE_UPPER);
+	atomic_init(&node->state, data ? PLY_STATE_META_UP : PLY_STATE_UPPER);
 	if (add_way(u, node, entry)) {
 		ply_node_unref(u, node);
 		return NULL;
@@ -133,7 +133,7 @@ static struct ply_node *new_indexed(struct ply_union *u, const char *entry,
 	other = ply_inode_add(u, node, PLY_UPPER, upper);
 	if (other != node) {
 		ply_node_unref(u, node);
-	} else if (below) {
+	} else if (data) {
 		pthread_mutex_lock(&node->lock);
 		ply_settle_add(u, node);
 		pthread_mutex_unlock(&node->lock);
@@ -142,23 +142,24 @@ static struct ply_node *new_indexed(struct ply_union *u, const char *entry,
 }
 
 /* Every name of the lower file leads to its data, if the entry's inode has none. */
-static int find_below(struct ply_union *u, const char *entry, struct ply_node *dir, unsigned layer,
-		      const char *name, const struct statx *lower, struct ply_below **below)
+static int find_data(struct ply_union *u, const char *entry, struct ply_node *dir, unsigned layer,
+		     const char *name, const struct statx *lower, struct ply_lowerdata **data)
 {
-	int marked = ply_mark_is_set(&u->layers[PLY_UPPER], u->upper.index, entry,
-				     PLY_MARK_METACOPY);
+	int marked =
+		ply_mark_is_set(&u->layers[PLY_UPPER], u->upper.index, entry, PLY_MARK_METACOPY);
 
 	if (!marked) {
-		free(*below);
-		*below = NULL;
+		free(*data);
+		*data = NULL;
 	}
 	if (marked <= 0)
 		return marked;
-	return *below ? 0 : ply_below_of_name(u, dir, layer, name, lower, below);
+	return *data ? 0 : ply_lowerdata_of_name(u, dir, layer, name, lower, data);
 }
 
 struct ply_node *ply_index_find(struct ply_union *u, struct ply_node *dir, const char *name,
-				unsigned layer, const struct statx *lower, struct ply_below **below)
+				unsigned layer, const struct statx *lower,
+				struct ply_lowerdata **data)
 {
 	char entry[ENTRY_SIZE];
 	struct ply_node *node;
@@ -178,10 +179,10 @@ struct ply_node *ply_index_find(struct ply_union *u, struct ply_node *dir, const
 	    (upper.stx_mode & S_IFMT) != (lower->stx_mode & S_IFMT))
 		return NULL;
 	node = ply_inode_find(u, PLY_UPPER, &upper);
-	if (node || find_below(u, entry, dir, layer, name, lower, below))
+	if (node || find_data(u, entry, dir, layer, name, lower, data))
 		return node;
-	node = new_indexed(u, entry, &upper, lower, layer, *below);
-	*below = NULL;
+	node = new_indexed(u, entry, &upper, lower, layer, *data);
+	*data = NULL;
 	return node;
 }
 

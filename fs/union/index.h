@@ -25,7 +25,8 @@ void ply_index_drop(struct ply_union *u, struct ply_node *node);
  * has the mark metacopy; what the node takes is NULL afterwards.
  */
 struct ply_node *ply_index_find(struct ply_union *u, struct ply_node *dir, const char *name,
-				unsigned layer, const struct statx *lower, struct ply_below **below);
+				unsigned layer, const struct statx *lower,
+				struct ply_lowerdata **data);
 /* For an upper file with several links and an origin, new as a node: its entry, if it has one, becomes a way to it. */
 void ply_index_attach_upper(struct ply_union *u, struct ply_node *node, const struct ply_fh *origin,
 			    const struct statx *upper, uint32_t lower_links);

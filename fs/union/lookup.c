@@ -11,10 +11,11 @@
 
 #include "base/sys.h"
 #include "layer/marks.h"
-#include "union/below.h"
+#include "union/lowerdata.h"
 #include "union/index.h"
 #include "union/origin.h"
 #include "union/place.h"
+#include "union/redirect.h"
 #include "union/settle.h"
 
 #define PROBES_MAX 4	  /* lookups in a merged directory before it is listed */
@@ -35,15 +36,17 @@ struct found {
 	unsigned layer;	     /* topmost that has it */
 	int in_upper;	     /* a directory or a file in the upper */
 	struct ply_dir *dir; /* directories: to be given to the node, or freed */
-	struct ply_below *below; /* files without data of their own: the same */
+	struct statx below;  /* of the directory's topmost lower part */
+	struct ply_lowerdata
+		*data; /* files without data of their own: to be given to the node, or freed */
 };
 
 static void free_found(struct found *f)
 {
-	free(f->dir);
-	free(f->below);
+	ply_dir_free(f->dir);
+	free(f->data);
 	f->dir = NULL;
-	f->below = NULL;
+	f->data = NULL;
 }
 
 int ply_name_is_reserved(const char *name)
@@ -102,7 +105,7 @@ static int layer_index(const struct ply_dir *d, int index)
 }
 
 /* Adds a layer to a found directory. */
-static int add_dir_layer(struct found *f, unsigned layer, unsigned room)
+static int add_dir_layer(struct found *f, unsigned layer, const struct statx *stx, unsigned room)
 {
 	if (!f->dir) {
 		f->dir = calloc(1, sizeof(*f->dir) + room * sizeof(f->dir->lowers[0]));
@@ -112,9 +115,11 @@ static int add_dir_layer(struct found *f, unsigned layer, unsigned room)
 	if (layer == PLY_UPPER) {
 		atomic_init(&f->dir->in_upper, 1);
 		f->in_upper = 1;
-	} else {
-		f->dir->lowers[f->dir->nlowers++].layer = (uint16_t)layer;
+		return 0;
 	}
+	if (!f->dir->nlowers)
+		f->below = *stx;
+	f->dir->lowers[f->dir->nlowers++].layer = (uint16_t)layer;
 	return 0;
 }
 
@@ -124,10 +129,11 @@ struct walk {
 	const char *name;
 	struct found *f;
 	int nfound;
-	int last; /* index of the layer that had it last */
+	int last;		 /* index of the layer that had it last */
+	struct ply_trail *trail; /* a redirect leads on from there */
 };
 
-/* A directory was found in an upper layer and now below: is the one above opaque? */
+/* A directory was found in an upper layer and now below: has the one above a file that says it is opaque? */
 static int last_is_opaque(struct ply_union *u, const struct walk *w)
 {
 	unsigned layer = (unsigned)layer_index(w->dir->dir, w->last);
@@ -136,13 +142,33 @@ static int last_is_opaque(struct ply_union *u, const struct walk *w)
 
 	if (err)
 		return err;
-	mark = ply_mark_opaque(&u->layers[layer], fd->fd, w->name);
+	mark = ply_mark_aufs_opaque(fd->fd, w->name);
 	ply_fd_put(u->fds, fd);
-	return mark < 0 ? mark : mark == PLY_OPAQUE_ALL;
+	return mark;
+}
+
+/* A directory's xattrs: 1 when they say that no further layer counts, or a redirect leads elsewhere. */
+static int heed_marks(struct ply_union *u, struct walk *w, unsigned layer, int fd)
+{
+	char redirect[PLY_REDIRECT_MAX + 1];
+	int below;
+
+	if (layer + 1 == u->nlayers)
+		return 0;
+	below = ply_mark_below(&u->layers[layer], fd, w->name, redirect);
+	if (below != PLY_BELOW_ELSEWHERE)
+		return below < 0 ? below : below == PLY_BELOW_NONE;
+	if (layer == PLY_UPPER && ply_moved_set_redirect(&w->f->dir->moved, redirect))
+		return -ENOMEM;
+	if (u->redirect_dir == PLY_REDIRECT_NOFOLLOW)
+		return 1;
+	w->trail = ply_trail_start(u, w->dir, layer, redirect);
+	return w->trail ? 1 : -ENOMEM;
 }
 
 /* Takes in what a layer says; 1 when no further layer counts. */
-static int take(struct ply_union *u, struct walk *w, int index, int says, const struct statx *stx)
+static int take(struct ply_union *u, struct walk *w, int index, int fd, int says,
+		const struct statx *stx)
 {
 	unsigned layer = (unsigned)layer_index(w->dir->dir, index);
 	struct found *f = w->f;
@@ -165,19 +191,46 @@ static int take(struct ply_union *u, struct walk *w, int index, int says, const 
 	w->last = index;
 	if (!S_ISDIR(stx->stx_mode))
 		return 1;
-	err = add_dir_layer(f, layer, (unsigned)(w->dir->dir->nlowers - (index < 0 ? 0 : index)));
+	err = add_dir_layer(f, layer, stx,
+			    (unsigned)(w->dir->dir->nlowers - (index < 0 ? 0 : index)));
+	if (!err)
+		err = heed_marks(u, w, layer, fd);
 	return err ? err : says == SAYS_THERE_ALONE;
 }
 
 /* A file was found: is its data elsewhere? */
-static int find_below(struct ply_union *u, struct walk *w, int index, int fd,
-		      const struct statx *stx)
+static int find_data(struct ply_union *u, struct walk *w, int index, int fd,
+		     const struct statx *stx)
 {
-	int err = ply_below_is_marked(u, w->dir, index, fd, w->name, stx);
+	int err = ply_lowerdata_is_marked(u, w->dir, index, fd, w->name, stx);
 
 	if (err > 0)
-		err = ply_below_find(u, w->dir, index, fd, w->name, &w->f->below);
+		err = ply_lowerdata_find(u, w->dir, index, w->name, &w->f->data);
 	return err < 0 ? err : SAYS_THERE;
+}
+
+/* The directory's parts in the layers below, where a redirect leads. */
+static int follow(struct ply_union *u, struct walk *w)
+{
+	size_t room = w->f->dir->nlowers + u->nlayers;
+	struct ply_dir *dir =
+		realloc(w->f->dir, sizeof(*dir) + room * sizeof(w->f->dir->lowers[0]));
+	struct ply_spot spot;
+	int more;
+
+	if (!dir)
+		return -ENOMEM;
+	w->f->dir = dir;
+	while ((more = ply_trail_next(w->trail, &spot)) > 0 && S_ISDIR(spot.stx.stx_mode)) {
+		int err = ply_moved_add(&dir->moved, spot.layer, spot.path);
+
+		dir->lowers[dir->nlowers] = (struct ply_dir_layer){ 0 };
+		if (!err)
+			err = add_dir_layer(w->f, spot.layer, &spot.stx, 0);
+		if (err)
+			return err;
+	}
+	return more < 0 ? more : 0;
 }
 
 static int resolve(struct ply_union *u, struct ply_node *dir, const char *name,
@@ -188,7 +241,7 @@ static int resolve(struct ply_union *u, struct ply_node *dir, const char *name,
 	int stop = 0;
 
 	*f = (struct found){ 0 };
-	for (int i = atomic_load(&d->in_upper) ? -1 : 0; i < d->nlowers && !stop; i++) {
+	for (int i = atomic_load(&d->in_upper) ? -1 : 0; i < ply_dir_nlowers(d) && !stop; i++) {
 		struct statx stx;
 		struct ply_fd *fd;
 
@@ -197,13 +250,16 @@ static int resolve(struct ply_union *u, struct ply_node *dir, const char *name,
 		stop = ply_dir_open(u, dir, (unsigned)layer_index(d, i), &fd);
 		if (stop)
 			break;
-		stop = ask_layer(u, dir, i, i + 1 < d->nlowers, fd->fd, name, &stx);
+		stop = ask_layer(u, dir, i, i + 1 < ply_dir_nlowers(d), fd->fd, name, &stx);
 		if (stop == SAYS_THERE && !w.nfound)
-			stop = find_below(u, &w, i, fd->fd, &stx);
-		ply_fd_put(u->fds, fd);
+			stop = find_data(u, &w, i, fd->fd, &stx);
 		if (stop >= 0)
-			stop = take(u, &w, i, stop, &stx);
+			stop = take(u, &w, i, fd->fd, stop, &stx);
+		ply_fd_put(u->fds, fd);
 	}
+	if (stop >= 0 && w.trail)
+		stop = follow(u, &w);
+	ply_trail_end(w.trail);
 	if (stop >= 0 && w.nfound)
 		return 0;
 	free_found(f);
@@ -218,7 +274,7 @@ static int get_hint(struct ply_union *u, struct ply_node *dir, const char *name,
 {
 	struct ply_dir *d = dir->dir;
 	struct ply_listing *l = d->listing;
-	int layers = d->nlowers + atomic_load(&d->in_upper);
+	int layers = ply_dir_nlowers(d) + atomic_load(&d->in_upper);
 	struct ply_item *item;
 
 	PLY_ASSERT_LOCKED(&dir->lock);
@@ -245,15 +301,15 @@ void ply_attr_fix(struct ply_union *u, struct ply_node *node, struct statx *attr
 	attr->stx_ino = node->ino;
 	if (ply_node_is_dir(node)) {
 		/* The number of subdirectories of a merged one is not known; 1 says so, as everywhere. */
-		if (node->dir->nlowers + atomic_load(&node->dir->in_upper) > 1)
+		if (ply_dir_nlowers(node->dir) + atomic_load(&node->dir->in_upper) > 1)
 			attr->stx_nlink = 1;
 		if (!ply_node_has_name(u, node))
 			attr->stx_nlink = 0;
 		return;
 	}
 	attr->stx_nlink = (uint32_t)((int)attr->stx_nlink + node->extra_links);
-	if (node->below && !ply_node_has_data(node))
-		ply_below_attr(node->below, attr);
+	if (node->lowerdata && !ply_node_has_data(node))
+		ply_lowerdata_attr(node->lowerdata, attr);
 }
 
 /* Fills a new node from what was found; the node to use instead if another lookup was faster. */
@@ -261,16 +317,22 @@ static struct ply_node *describe(struct ply_union *u, struct ply_node *dir, cons
 				 struct found *f, struct ply_node *node)
 {
 	if (f->dir) {
-		node->layer = f->dir->nlowers ? f->dir->lowers[0].layer : PLY_UPPER;
-		node->ino = ply_origin_dir_ino(u, dir, name, f->dir, &f->stx);
+		if (!f->dir->nlowers) {
+			node->layer = PLY_UPPER;
+			ply_origin_set_ino(u, dir, name, node, &f->stx);
+			return node;
+		}
+		node->layer = f->dir->lowers[0].layer;
+		/* That of the topmost lower part, so that a copy-up changes nothing. */
+		node->ino = ply_ino_map(u, &f->below);
 		return node;
 	}
 	node->layer = (uint16_t)f->layer;
 	atomic_init(&node->state, !f->in_upper ? PLY_STATE_LOWER
-				  : f->below   ? PLY_STATE_META_UP
+				  : f->data    ? PLY_STATE_META_UP
 					       : PLY_STATE_UPPER);
-	node->below = f->below;
-	f->below = NULL;
+	node->lowerdata = f->data;
+	f->data = NULL;
 	ply_origin_set_ino(u, dir, name, node, &f->stx);
 	return f->stx.stx_nlink > 1 ? ply_inode_add(u, node, f->layer, &f->stx) : node;
 }
@@ -294,7 +356,7 @@ static int attach(struct ply_union *u, struct ply_node *dir, const char *name, s
 	if (!f->dir && (f->in_upper || f->stx.stx_nlink > 1))
 		node = ply_inode_find(u, f->layer, &f->stx);
 	if (!node && !f->dir && !f->in_upper && f->stx.stx_nlink > 1)
-		node = ply_index_find(u, dir, name, f->layer, &f->stx, &f->below);
+		node = ply_index_find(u, dir, name, f->layer, &f->stx, &f->data);
 	if (!node) {
 		node = ply_node_new(u, f->stx.stx_mode, f->dir);
 		if (!node) {
@@ -304,12 +366,12 @@ static int attach(struct ply_union *u, struct ply_node *dir, const char *name, s
 		used = describe(u, dir, name, f, node);
 		if (used != node)
 			ply_node_unref(u, node);
-		if (used == node && node->below && f->in_upper)
+		if (used == node && node->lowerdata && f->in_upper)
 			settle_later(u, node);
 		node = used;
 	}
-	free(f->below);
-	f->below = NULL;
+	free(f->data);
+	f->data = NULL;
 	err = ply_name_add(u, node, dir, name, f->in_upper ? PLY_NAME_UPPER : 0, NULL);
 	if (err) {
 		ply_node_unref(u, node);
@@ -442,7 +504,7 @@ int ply_attach_new(struct ply_union *u, struct ply_node *dir, const char *name,
 	struct found f = { .stx = *stx, .layer = PLY_UPPER, .in_upper = 1 };
 
 	if (S_ISDIR(stx->stx_mode)) {
-		int err = add_dir_layer(&f, PLY_UPPER, 0);
+		int err = add_dir_layer(&f, PLY_UPPER, stx, 0);
 
 		if (err)
 			return err;
@@ -480,14 +542,14 @@ int ply_lower_shows(struct ply_union *u, struct ply_node *dir, const char *name)
 
 		return item && (item->flags & PLY_ITEM_LOWER);
 	}
-	for (int i = 0; i < d->nlowers; i++) {
+	for (int i = 0; i < ply_dir_nlowers(d); i++) {
 		struct statx stx;
 		struct ply_fd *fd;
 		int says, err = ply_dir_open(u, dir, d->lowers[i].layer, &fd);
 
 		if (err)
 			return err;
-		says = ask_layer(u, dir, i, i + 1 < d->nlowers, fd->fd, name, &stx);
+		says = ask_layer(u, dir, i, i + 1 < ply_dir_nlowers(d), fd->fd, name, &stx);
 		ply_fd_put(u->fds, fd);
 		if (says != SAYS_NOTHING)
 			return says < 0 ? says : says != SAYS_WHITEOUT;

@@ -75,7 +75,8 @@ int ply_dir_announces(struct ply_union *u, struct ply_node *dir, int index, int 
 		int mark = ply_mark_opaque(&u->layers[layer], fd, "");
 		uint8_t unknown = PLY_UNKNOWN;
 
-		state = mark == PLY_OPAQUE_ANNOUNCES ? PLY_YES : PLY_NO;
+		/* One that became opaque may hold some still. */
+		state = mark == PLY_OPAQUE_ANNOUNCES || mark == PLY_OPAQUE_ALL ? PLY_YES : PLY_NO;
 		/* Unless a whiteout came in meanwhile. */
 		atomic_compare_exchange_strong(known, &unknown, (uint8_t)state);
 		if (unknown != PLY_UNKNOWN)
@@ -141,7 +142,7 @@ static int read_layer(struct ply_union *u, struct ply_node *dir, int index,
 static int lay_lowers(struct ply_union *u, struct ply_node *dir, unsigned first,
 		      struct ply_listing *top)
 {
-	for (unsigned i = first; i < dir->dir->nlowers; i++) {
+	for (unsigned i = first; i < (unsigned)ply_dir_nlowers(dir->dir); i++) {
 		struct ply_listing *below = NULL;
 		int err = read_layer(u, dir, (int)i, &below);
 

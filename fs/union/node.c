@@ -11,6 +11,7 @@
 #include <xxhash.h>
 
 #include "union/listing.h"
+#include "union/redirect.h"
 
 #define FIRST_TABLE_SIZE 4096
 
@@ -109,6 +110,13 @@ static void drop_fds(struct ply_union *u, struct ply_node *node)
 		ply_fdcache_drop(u->fds, node, node->dir->lowers[i].layer);
 }
 
+void ply_dir_free(struct ply_dir *dir)
+{
+	if (dir)
+		ply_moved_free(dir->moved);
+	free(dir);
+}
+
 /* Frees what the node holds; it is in no table any more. */
 static void release(struct ply_union *u, struct ply_node *node)
 {
@@ -119,10 +127,10 @@ static void release(struct ply_union *u, struct ply_node *node)
 	}
 	if (ply_node_is_dir(node)) {
 		ply_listing_drop(u, node->dir);
-		free(node->dir);
+		ply_dir_free(node->dir);
 	} else {
 		free(node->inode);
-		free(node->below);
+		free(node->lowerdata);
 	}
 	pthread_mutex_destroy(&node->lock);
 }

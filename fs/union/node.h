@@ -57,7 +57,7 @@ enum ply_state {
 	PLY_STATE_UPPER,
 };
 
-struct ply_below;
+struct ply_lowerdata;
 
 /* 112 bytes; with its name a file costs less than 200. */
 struct ply_node {
@@ -74,7 +74,7 @@ struct ply_node {
 	uint8_t has_origin;	/* upper: its number is that of a lower file; lock */
 	uint8_t copying;	/* a thread brings it up, others wait; copy_lock */
 	int32_t extra_links;	/* st_nlink of the union less that of the inode; lock */
-	uint32_t lookups; /* tree; as many as can be counted: then it stays for good */
+	uint32_t lookups;	/* tree; as many as can be counted: then it stays for good */
 	uint64_t ino;		/* as the union shows it */
 	struct ply_name *names; /* the first is the one it is reached by; tree and lock */
 	union {
@@ -82,14 +82,27 @@ struct ply_node {
 		struct ply_inode *inode; /* files with more than one link, else NULL; tree */
 	};
 	struct ply_fd *held; /* unlinked: what keeps the upper inode; lock */
-	/* Where the data of an inode is that has the mark metacopy, see below.h; NULL for most files; lock */
-	struct ply_below *below;
+	/* Where the data of an inode is that has the mark metacopy, see lowerdata.h; NULL for most files; lock */
+	struct ply_lowerdata *lowerdata;
 };
 
 /* What a directory is in one lower layer. */
 struct ply_dir_layer {
 	uint16_t layer;
 	_Atomic uint8_t announces; /* enum ply_known: has xattr whiteouts */
+};
+
+/*
+ * Where a directory's lower parts are when not at its name in its parent's: redirects led to them, or it
+ * was moved. Layers are immutable, so a path in one stays right whatever is renamed in the union.
+ */
+struct ply_moved {
+	char *redirect; /* of the upper directory, or NULL */
+	unsigned nruns;
+	struct ply_run {
+		uint16_t layer; /* from this layer down to the next run's */
+		char *path;	/* from the layer's root */
+	} runs[];
 };
 
 struct ply_listing;
@@ -104,16 +117,25 @@ struct ply_dir {
 	struct ply_node *node;
 	_Atomic uint8_t in_upper; /* changed under lock, never back */
 	_Atomic uint8_t upper_announces;
+	_Atomic uint8_t
+		alone; /* all of it is up, lowers show no more; changed under lock, never back */
 	uint8_t default_acl; /* enum ply_known: the upper directory has one */
 	uint8_t impure;	     /* enum ply_known */
 	uint16_t probes;     /* lookups answered without a listing */
 	uint16_t nlowers;
 	uint64_t version; /* counts changes of entries: a lookup that saw it move starts again */
 	struct ply_listing *listing;   /* or NULL */
+	struct ply_moved *moved;       /* or NULL; tree */
 	struct ply_dir *newer, *older; /* listing cache */
 	size_t listing_bytes;	       /* as the listing cache counted it */
 	struct ply_dir_layer lowers[]; /* topmost first, never changes */
 };
+
+/* Lower parts that show through. Open files may be in others, which are to be found for as long. */
+static inline int ply_dir_nlowers(const struct ply_dir *dir)
+{
+	return atomic_load_explicit(&dir->alone, memory_order_acquire) ? 0 : dir->nlowers;
+}
 
 /* A file with several links is found by its inode, so that all names lead to one node. */
 struct ply_inode {
@@ -140,6 +162,7 @@ struct ply_union {
 	struct ply_upper upper; /* work is -1 without an upper */
 	int sync;
 	int metacopy; /* inodes without data stay so */
+	enum ply_redirect_dir redirect_dir;
 	uid_t uid; /* this process's, which file systems give to what it makes */
 	gid_t gid;
 	void (*before_long)(void *arg);
@@ -154,7 +177,8 @@ struct ply_union {
 
 	struct ply_chunk *_Atomic *chunks; /* slots; entries set under tree */
 	unsigned nchunks;
-	uint32_t free_slot; /* the first one, or PLY_NO_SLOT; a free node's refs is the next; tree */
+	uint32_t
+		free_slot; /* the first one, or PLY_NO_SLOT; a free node's refs is the next; tree */
 	uint32_t generation;
 	struct ply_table names;	    /* by parent and name */
 	struct ply_table inodes;    /* by layer, device and number */
@@ -181,7 +205,7 @@ struct ply_union {
 	/* Files with a mark to be taken off, oldest first, and the thread that does it; see settle.c. */
 	pthread_mutex_t settle_lock;
 	pthread_cond_t settle_wake;
-	struct ply_below *unsettled, **unsettled_end;
+	struct ply_lowerdata *unsettled, **unsettled_end;
 	size_t nunsettled;
 	int settler_runs, settler_ends;
 	_Atomic int has_flag;  /* the work directory says that marks are left */
@@ -222,6 +246,9 @@ static inline int ply_node_has_data(const struct ply_node *node)
 }
 
 uint64_t ply_name_hash(const char *name, size_t len);
+
+/* Of a directory that is no node, or no more. NULL is allowed. */
+void ply_dir_free(struct ply_dir *dir);
 
 /* The node of a name in memory with one more reference, or NULL. */
 struct ply_node *ply_tree_find(struct ply_union *u, struct ply_node *dir, const char *name);

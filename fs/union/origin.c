@@ -30,7 +30,7 @@ static int same_handle(const struct ply_fh *a, const struct ply_fh *b)
 static int find_beside(struct ply_union *u, struct ply_node *dir, const char *name,
 		       const struct ply_fh *origin, struct statx *stx)
 {
-	for (unsigned i = 0; i < dir->dir->nlowers; i++) {
+	for (int i = 0; i < ply_dir_nlowers(dir->dir); i++) {
 		unsigned layer = dir->dir->lowers[i].layer;
 		struct ply_fd *fd;
 		struct ply_fh fh;
@@ -93,24 +93,8 @@ void ply_origin_set_ino(struct ply_union *u, struct ply_node *dir, const char *n
 	if (find_beside(u, dir, name, &origin, &lower) == 0 ||
 	    find_by_handle(u, &origin, &lower) == 0)
 		node->ino = ply_ino_map(u, &lower);
-	if (stx->stx_nlink > 1)
+	if (stx->stx_nlink > 1 && !ply_node_is_dir(node))
 		ply_index_attach_upper(u, node, &origin, stx, lower.stx_nlink);
-}
-
-uint64_t ply_origin_dir_ino(struct ply_union *u, struct ply_node *dir, const char *name,
-			    const struct ply_dir *found, const struct statx *stx)
-{
-	struct statx lower;
-	struct ply_fd *fd;
-	int err;
-
-	if (!atomic_load(&found->in_upper) || !found->nlowers)
-		return ply_ino_map(u, stx);
-	if (ply_dir_open(u, dir, found->lowers[0].layer, &fd))
-		return ply_ino_map(u, stx);
-	err = sys_statx(fd->fd, name, STATX_INO, &lower);
-	ply_fd_put(u->fds, fd);
-	return ply_ino_map(u, err ? stx : &lower);
 }
 
 int ply_origin_write(struct ply_union *u, const struct ply_place *lower, int fd, const char *name,

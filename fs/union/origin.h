@@ -10,9 +10,6 @@
 /* Sets the number that the union shows for a file found under name: node->ino and has_origin. */
 void ply_origin_set_ino(struct ply_union *u, struct ply_node *dir, const char *name,
 			struct ply_node *node, const struct statx *stx);
-/* For a directory: the number of the topmost lower one, so that a copy-up changes nothing. */
-uint64_t ply_origin_dir_ino(struct ply_union *u, struct ply_node *dir, const char *name,
-			    const struct ply_dir *found, const struct statx *stx);
 /*
  * Writes the mark of the lower file at lower on what is built at fd/name. 1 when it was written: the
  * directory it goes to must be made impure; 0 where handles or marks are not to be had; or -errno.

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/sys.h"
+#include "union/redirect.h"
 
 #define SHORT_PATH 1024
 
@@ -64,16 +65,18 @@ static int path_prepend(struct path *p, const char *text, size_t len)
 }
 
 /*
- * From dir up to the root or a directory with a cached descriptor, which is then held in *base
- * (NULL: the root). The tree lock is held: names do not change.
+ * From dir up to the root or, unless base is NULL, a directory with a cached descriptor, which is then held
+ * in *base (NULL: the root). The tree lock is held: names do not change.
  */
 static int climb_locked(struct ply_union *u, struct ply_node *dir, unsigned layer,
 			struct path *path, struct ply_fd **base)
 {
-	*base = NULL;
 	while (dir != u->root) {
+		const char *moved = ply_moved_path(dir->dir, layer);
 		int err;
 
+		if (moved)
+			return path_prepend(path, moved, strlen(moved));
 		if (!dir->names)
 			return -ESTALE;
 		/* Removed from the upper: its path may lead to a new directory by now. */
@@ -83,7 +86,9 @@ static int climb_locked(struct ply_union *u, struct ply_node *dir, unsigned laye
 		if (err)
 			return err;
 		dir = dir->names->parent;
-		*base = dir == u->root ? NULL : ply_fdcache_get(u->fds, dir, layer);
+		if (!base || dir == u->root)
+			continue;
+		*base = ply_fdcache_get(u->fds, dir, layer);
 		if (*base)
 			return 0;
 	}
@@ -135,42 +140,9 @@ int ply_open_path(int root, const char *path)
 	return fd;
 }
 
-/* The path of dir in a lower layer, in front of what path has. */
-static int prepend_dirs_locked(struct ply_union *u, struct ply_node *dir, struct path *path)
-{
-	int err = 0;
-
-	while (dir != u->root && !err) {
-		if (!dir->names)
-			return -ESTALE;
-		err = path_prepend(path, dir->names->text, dir->names->len);
-		dir = dir->names->parent;
-	}
-	return err;
-}
-
-int ply_lower_path(struct ply_union *u, struct ply_node *dir, unsigned layer, const char *name,
-		   char **out)
-{
-	struct path path;
-	int err;
-
-	(void)layer;
-	path_init(&path);
-	err = path_prepend(&path, name, strlen(name));
-	if (!err) {
-		pthread_mutex_lock(&u->tree);
-		err = prepend_dirs_locked(u, dir, &path);
-		pthread_mutex_unlock(&u->tree);
-	}
-	*out = err ? NULL : strdup(path.buf + path.start);
-	path_free(&path);
-	return err || *out ? err : -ENOMEM;
-}
-
 static int open_by_path(struct ply_union *u, struct ply_node *dir, unsigned layer)
 {
-	struct ply_fd *base;
+	struct ply_fd *base = NULL;
 	struct path path;
 	int fd;
 
@@ -183,6 +155,23 @@ static int open_by_path(struct ply_union *u, struct ply_node *dir, unsigned laye
 	ply_fd_put(u->fds, base);
 	path_free(&path);
 	return fd;
+}
+
+int ply_dir_path(struct ply_union *u, struct ply_node *dir, unsigned layer, char **out)
+{
+	struct path path;
+	int err;
+
+	path_init(&path);
+	pthread_mutex_lock(&u->tree);
+	err = climb_locked(u, dir, layer, &path, NULL);
+	pthread_mutex_unlock(&u->tree);
+	if (!err) {
+		*out = strdup(path.buf + path.start);
+		err = *out ? 0 : -ENOMEM;
+	}
+	path_free(&path);
+	return err;
 }
 
 static int open_dir_once(struct ply_union *u, struct ply_node *dir, unsigned layer)

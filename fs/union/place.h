@@ -21,6 +21,12 @@ struct ply_place {
  */
 int ply_dir_open(struct ply_union *u, struct ply_node *dir, unsigned layer, struct ply_fd **out);
 
+/*
+ * The path of a directory in a lower layer that has it, from the layer's root; "" is the root. The caller
+ * frees it.
+ */
+int ply_dir_path(struct ply_union *u, struct ply_node *dir, unsigned layer, char **out);
+
 /* The node's inode: the upper one when there is one. node->lock is held, and keeps the name valid. */
 int ply_place_of(struct ply_union *u, struct ply_node *node, struct ply_place *place);
 /* The lower inode of a file in state LOWER; as before, but whether it still has a name or not. */
@@ -32,9 +38,6 @@ struct ply_name *ply_upper_name(struct ply_union *u, struct ply_node *node);
 /* The one that leads to its lower inode, or NULL. */
 struct ply_name *ply_lower_name(struct ply_union *u, struct ply_node *node);
 
-/* The path of a name in directory dir of a lower layer, from the layer's root: malloc'd. -ENOMEM, -ESTALE. */
-int ply_lower_path(struct ply_union *u, struct ply_node *dir, unsigned layer, const char *name,
-		   char **path);
 /* Opens a file by such a path of any length, for reading. */
 int ply_open_path(int root, const char *path);
 

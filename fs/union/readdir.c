@@ -61,6 +61,11 @@ static int fill_one(struct ply_union *u, struct ply_node *dir, const char *name,
 	/* Gone since the batch was taken. */
 	if (err == -ENOENT)
 		return 1;
+	/* Marks that make no sense: who looks it up is told, the others are to be seen. */
+	if (err == -EINVAL) {
+		entry = (struct ply_entry){ .attr.stx_mode = S_IFDIR, .attr.stx_ino = cookie };
+		return fill(arg, name, &entry, cookie) != 0;
+	}
 	if (err)
 		return err;
 	if (fill(arg, name, &entry, cookie))

@@ -208,7 +208,7 @@ static int remove_dir(struct removal *r)
 	struct ply_node *node = r->node;
 
 	/* What lower layers have in it is known only by the listing; without lowers the kernel's word will do. */
-	if (node->dir->nlowers) {
+	if (ply_dir_nlowers(node->dir)) {
 		int empty = ply_dir_is_empty(r->u, node);
 
 		if (empty <= 0)
@@ -222,7 +222,7 @@ static int remove_dir(struct removal *r)
 static int remove_locked(struct removal *r, const char *name)
 {
 	int is_dir = ply_node_is_dir(r->node);
-	int err = r->dir->dir->nlowers ? ply_lower_shows(r->u, r->dir, name) : 0;
+	int err = ply_dir_nlowers(r->dir->dir) ? ply_lower_shows(r->u, r->dir, name) : 0;
 
 	if (err < 0)
 		return err;

@@ -1,7 +1,8 @@
 /*
  * rename. Everything that moves is brought up first, so the upper does it in one system call; what must be
- * true on disk before that (opaque marks of a directory that comes to cover something, an empty target) is
- * made so before, and what is only tidy (a whiteout where the name was) in the same call where it can be.
+ * true on disk before that (the redirect of a directory with lower content, opaque marks of one that comes to
+ * cover something, an empty target) is made so before, and what is only tidy (a whiteout where the name was)
+ * in the same call where it can be. A redirect names where the directory is already: it may stay if the rest fails.
  */
 #include <errno.h>
 #include <linux/fs.h>
@@ -12,8 +13,10 @@
 #include "union/index.h"
 #include "union/lookup.h"
 #include "union/origin.h"
+#include "union/redirect.h"
 #include "union/remove.h"
 #include "union/settle.h"
+#include "union/subtree.h"
 
 /* One end: a name in a directory, and what has it. */
 struct end {
@@ -21,8 +24,9 @@ struct end {
 	const char *name;
 	struct ply_node *node; /* a reference; NULL: nothing has the target's name */
 	struct ply_name *record;
-	struct ply_fd *fd; /* the upper directory */
-	int covers;	   /* a lower layer shows the name */
+	struct ply_fd *fd;	 /* the upper directory */
+	int covers;		 /* a lower layer shows the name */
+	struct ply_moved *moved; /* directories: what is remembered after the move */
 };
 
 struct renaming {
@@ -31,6 +35,7 @@ struct renaming {
 	unsigned flags;
 	uint64_t to_version; /* of the target's directory, when the name was looked for */
 	int moves_dir;
+	int copies; /* no redirects: all content of directories that move is brought up */
 	struct ply_name *new_from, *new_to; /* records for after the move */
 	struct ply_work_name litter;
 	int has_litter;
@@ -51,7 +56,20 @@ static int is_below(struct ply_union *u, const struct ply_node *node, const stru
 
 static int is_merged(const struct ply_node *node)
 {
-	return ply_node_is_dir(node) && node->dir->nlowers > 0;
+	return ply_node_is_dir(node) && ply_dir_nlowers(node->dir) > 0;
+}
+
+static int moves_merged(const struct ply_union *u)
+{
+	return u->redirect_dir == PLY_REDIRECT_AUTO || u->redirect_dir == PLY_REDIRECT_ON ||
+	       u->redirect_dir == PLY_REDIRECT_COPY;
+}
+
+/* Of a user's space no other reader follows redirects, the kernel's overlayfs neither. */
+static int must_copy(const struct ply_union *u)
+{
+	return u->redirect_dir == PLY_REDIRECT_COPY ||
+	       (u->redirect_dir == PLY_REDIRECT_AUTO && !ply_upper_is_trusted(&u->upper));
 }
 
 /* What can be said of a rename before anything is brought up, and once more under the locks. */
@@ -70,9 +88,15 @@ static int check(const struct renaming *r)
 		return exchange ? -EINVAL : -ENOTEMPTY;
 	if (to && !exchange && ply_node_is_dir(from) != ply_node_is_dir(to))
 		return ply_node_is_dir(to) ? -EISDIR : -ENOTDIR;
-	if (is_merged(from) || (exchange && is_merged(to)))
+	if ((is_merged(from) || (exchange && is_merged(to))) && !moves_merged(r->u))
 		return -EXDEV;
 	return 0;
+}
+
+static int bring_up_moving(const struct renaming *r, struct ply_node *node)
+{
+	return r->copies && is_merged(node) ? ply_copyup_tree(r->u, node)
+					    : ply_copyup_to_move(r->u, node);
 }
 
 static int bring_up(const struct renaming *r)
@@ -82,9 +106,9 @@ static int bring_up(const struct renaming *r)
 	if (!err)
 		err = ply_copyup(r->u, r->to.dir, PLY_WHOLE_FILE);
 	if (!err)
-		err = ply_copyup_to_move(r->u, r->from.node);
+		err = bring_up_moving(r, r->from.node);
 	if (!err && (r->flags & RENAME_EXCHANGE))
-		err = ply_copyup_to_move(r->u, r->to.node);
+		err = bring_up_moving(r, r->to.node);
 	return err;
 }
 
@@ -131,17 +155,57 @@ static int open_end(struct renaming *r, struct end *e)
 
 	if (!ply_node_has_name(r->u, e->dir))
 		return -ENOENT;
-	err = e->dir->dir->nlowers ? ply_lower_shows(r->u, e->dir, e->name) : 0;
+	err = ply_dir_nlowers(e->dir->dir) ? ply_lower_shows(r->u, e->dir, e->name) : 0;
 	if (err < 0)
 		return err;
 	e->covers = err;
 	return ply_dir_open(r->u, e->dir, PLY_UPPER, &e->fd);
 }
 
-/* A directory that comes to stand over something in a lower layer must not merge with it. */
-static int make_opaque(struct renaming *r, const struct end *moving, const struct end *goal)
+/* Can the mark not be written here, for no fault of the file system? */
+static int is_refusal(int err)
 {
-	if (!ply_node_is_dir(moving->node) || !goal->covers)
+	return err == -EOPNOTSUPP || err == -EPERM || err == -EACCES || err == -ENAMETOOLONG ||
+	       err == -E2BIG || err == -ERANGE || err == -ENOSPC;
+}
+
+/* Marks where the directory's lower parts stay; or it must be copied after all. */
+static int make_redirect(struct renaming *r, struct end *moving, const struct end *goal)
+{
+	char redirect[PLY_REDIRECT_MAX + 1];
+	int err = ply_redirect_needed(r->u, moving->node, goal->dir, redirect);
+
+	if (!err)
+		return 0;
+	if (err > 0)
+		err = ply_upper_set_mark(&r->u->upper, moving->fd->fd, moving->name,
+					 PLY_MARK_REDIRECT, redirect, strlen(redirect));
+	if (!err)
+		return ply_moved_set_redirect(&moving->moved, redirect);
+	if (!is_refusal(err))
+		return err;
+	if (r->u->redirect_dir == PLY_REDIRECT_ON)
+		return -EXDEV;
+	r->copies = 1;
+	return -EAGAIN;
+}
+
+/*
+ * A directory that moves goes on with its own lower parts, or with none: it must not merge with what a lower
+ * layer has where it comes to stand, nor with what an old redirect by name would find there.
+ */
+static int prepare_dir(struct renaming *r, struct end *moving, const struct end *goal)
+{
+	int err;
+
+	if (!ply_node_is_dir(moving->node))
+		return 0;
+	err = ply_moved_make(r->u, moving->node, &moving->moved);
+	if (err)
+		return err;
+	if (is_merged(moving->node))
+		return make_redirect(r, moving, goal);
+	if (!goal->covers && !(moving->moved && moving->moved->redirect))
 		return 0;
 	return ply_upper_set_opaque(&r->u->upper, moving->fd->fd, moving->name);
 }
@@ -338,7 +402,7 @@ static int move_over_dir(struct renaming *r)
 	int err = 0;
 
 	/* Where it lies until it is gone it must show nothing either. */
-	if (r->from.covers || r->to.node->dir->nlowers)
+	if (r->from.covers || is_merged(r->to.node))
 		err = ply_upper_set_opaque(&r->u->upper, r->to.fd->fd, r->to.name);
 	if (!err)
 		err = move_by_swap(r);
@@ -371,14 +435,14 @@ static int link_up(struct renaming *r, struct end *e)
 
 static int prepare(struct renaming *r)
 {
-	int err = make_opaque(r, &r->from, &r->to);
+	int err = prepare_dir(r, &r->from, &r->to);
 
 	if (!err)
 		err = link_up(r, &r->from);
 	if (!err && (r->flags & RENAME_EXCHANGE))
 		err = link_up(r, &r->to);
 	if (!err && (r->flags & RENAME_EXCHANGE))
-		err = make_opaque(r, &r->to, &r->from);
+		err = prepare_dir(r, &r->to, &r->from);
 	else if (!err && r->to.node && ply_node_is_dir(r->to.node))
 		err = check_empty(r);
 	if (!err && r->to.node && !(r->flags & RENAME_EXCHANGE))
@@ -420,12 +484,21 @@ static void bury_target(struct renaming *r)
 	}
 }
 
+static void install_moved(struct ply_union *u, struct end *moving)
+{
+	if (moving->moved)
+		ply_moved_install(u, moving->node, moving->moved);
+	moving->moved = NULL;
+}
+
 /* The move in memory: cannot fail. */
 static void move_in_memory(struct renaming *r)
 {
 	struct ply_union *u = r->u;
 	mode_t from_type = ply_node_type(r->from.node);
 
+	install_moved(u, &r->from);
+	install_moved(u, &r->to);
 	if (r->flags & RENAME_EXCHANGE) {
 		ply_name_replace(u, r->to.record, r->new_to);
 	} else if (r->to.node) {
@@ -468,6 +541,9 @@ static int rename_locked(struct renaming *r)
 	ply_name_free(r->new_from);
 	ply_name_free(r->new_to);
 	r->new_from = r->new_to = NULL;
+	ply_moved_free(r->from.moved);
+	ply_moved_free(r->to.moved);
+	r->from.moved = r->to.moved = NULL;
 	ply_fd_put(r->u->fds, r->from.fd);
 	ply_fd_put(r->u->fds, r->to.fd);
 	r->from.fd = r->to.fd = NULL;
@@ -526,6 +602,7 @@ int ply_rename(struct ply_union *u, struct ply_node *dir, const char *name, stru
 		.from = { .dir = dir, .name = name },
 		.to = { .dir = newdir, .name = newname },
 		.flags = flags,
+		.copies = must_copy(u),
 	};
 	int err;
 

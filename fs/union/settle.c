@@ -8,7 +8,7 @@
 
 #include "base/log.h"
 #include "base/sys.h"
-#include "union/below.h"
+#include "union/lowerdata.h"
 #include "union/copyup.h"
 #include "union/data.h"
 #include "union/lookup.h"
@@ -59,38 +59,38 @@ int ply_settle_announce(struct ply_union *u)
 	return 0;
 }
 
-static void append_locked(struct ply_union *u, struct ply_below *below)
+static void append_locked(struct ply_union *u, struct ply_lowerdata *data)
 {
-	below->since = seconds();
-	below->next = NULL;
-	below->prev = u->unsettled_end;
-	*u->unsettled_end = below;
-	u->unsettled_end = &below->next;
+	data->since = seconds();
+	data->next = NULL;
+	data->prev = u->unsettled_end;
+	*u->unsettled_end = data;
+	u->unsettled_end = &data->next;
 	u->nunsettled++;
 }
 
-static void remove_locked(struct ply_union *u, struct ply_below *below)
+static void remove_locked(struct ply_union *u, struct ply_lowerdata *data)
 {
-	*below->prev = below->next;
-	if (below->next)
-		below->next->prev = below->prev;
+	*data->prev = data->next;
+	if (data->next)
+		data->next->prev = data->prev;
 	else
-		u->unsettled_end = below->prev;
-	below->prev = NULL;
+		u->unsettled_end = data->prev;
+	data->prev = NULL;
 	u->nunsettled--;
 }
 
 void ply_settle_add(struct ply_union *u, struct ply_node *node)
 {
-	struct ply_below *below = node->below;
+	struct ply_lowerdata *data = node->lowerdata;
 
-	below->node = node;
-	if (!below->layer || (u->metacopy && !ply_node_has_data(node)))
+	data->node = node;
+	if (!data->layer || (u->metacopy && !ply_node_has_data(node)))
 		return;
 	ply_node_ref(u, node);
 	pthread_mutex_lock(&u->settle_lock);
-	if (!below->prev) {
-		append_locked(u, below);
+	if (!data->prev) {
+		append_locked(u, data);
 		if (u->nunsettled == 1)
 			pthread_cond_signal(&u->settle_wake);
 		pthread_mutex_unlock(&u->settle_lock);
@@ -103,12 +103,12 @@ void ply_settle_add(struct ply_union *u, struct ply_node *node)
 /* Out of the list. node->lock is held, and the caller has a reference. */
 static void forget(struct ply_union *u, struct ply_node *node)
 {
-	struct ply_below *below = node->below;
+	struct ply_lowerdata *data = node->lowerdata;
 	int was_in = 0;
 
 	pthread_mutex_lock(&u->settle_lock);
-	if (below->prev) {
-		remove_locked(u, below);
+	if (data->prev) {
+		remove_locked(u, data);
 		was_in = 1;
 	}
 	pthread_mutex_unlock(&u->settle_lock);
@@ -120,7 +120,7 @@ void ply_settle_if_gone(struct ply_union *u, struct ply_node *node)
 {
 	int parked;
 
-	if (!node->below)
+	if (!node->lowerdata)
 		return;
 	pthread_mutex_lock(&u->tree);
 	parked = node->names && node->names->parent == u->work_node;
@@ -140,7 +140,7 @@ static int remove_marks(struct ply_union *u, struct ply_node *node)
 		return err;
 	/* In this order: a mark without its redirect would be taken for another file's. */
 	err = ply_upper_remove_mark(&u->upper, place.fd, place.name, PLY_MARK_METACOPY);
-	if (!err && node->below->pinned)
+	if (!err && node->lowerdata->pinned)
 		err = ply_upper_remove_mark(&u->upper, place.fd, place.name, PLY_MARK_REDIRECT);
 	ply_place_put(u, &place);
 	return err;
@@ -158,8 +158,8 @@ static int unmark_locked(struct ply_union *u, struct ply_node *node)
 		return err;
 	forget(u, node);
 	atomic_store_explicit(&node->state, PLY_STATE_UPPER, memory_order_release);
-	free(node->below);
-	node->below = NULL;
+	free(node->lowerdata);
+	node->lowerdata = NULL;
 	return 0;
 }
 
@@ -193,12 +193,12 @@ static void take_batch(struct ply_union *u, int64_t before, size_t most, struct 
 	b->n = 0;
 	pthread_mutex_lock(&u->settle_lock);
 	while (u->unsettled && u->unsettled->since <= before && b->n < most) {
-		struct ply_below *below = u->unsettled;
+		struct ply_lowerdata *data = u->unsettled;
 
-		remove_locked(u, below);
-		append_locked(u, below);
-		ply_node_ref(u, below->node);
-		b->nodes[b->n++] = below->node;
+		remove_locked(u, data);
+		append_locked(u, data);
+		ply_node_ref(u, data->node);
+		b->nodes[b->n++] = data->node;
 	}
 	pthread_mutex_unlock(&u->settle_lock);
 }
@@ -369,8 +369,9 @@ void ply_settle_all(struct ply_union *u)
 	if (!err && !u->nunsettled)
 		err = sys_unlink(u->upper.work_root, PLY_UNSETTLED);
 	if (err)
-		ply_error("data of %zu files is still in the lower layers only, until the next mount: %s",
-			  u->nunsettled, strerror(-err));
+		ply_error(
+			"data of %zu files is still in the lower layers only, until the next mount: %s",
+			u->nunsettled, strerror(-err));
 }
 
 /* ---- the thread ---- */

@@ -17,7 +17,7 @@ void ply_settle_free(struct ply_union *u);
 
 /* Before an inode with a mark is published: the work directory says so. 0 or -errno. */
 int ply_settle_announce(struct ply_union *u);
-/* node->below was just set: it is to be settled one day. node->lock is held. */
+/* node->lowerdata was just set: it is to be settled one day. node->lock is held. */
 void ply_settle_add(struct ply_union *u, struct ply_node *node);
 /* A name of the node was removed: if it was the last one, nobody need care any more. node->lock is held. */
 void ply_settle_if_gone(struct ply_union *u, struct ply_node *node);

@@ -247,6 +247,7 @@ int ply_union_open(const struct ply_union_config *cfg, struct ply_union **up, st
 	u->sync = cfg->sync;
 	u->metacopy = cfg->metacopy;
 	ply_settle_init(u);
+	u->redirect_dir = cfg->redirect_dir;
 	u->uid = geteuid();
 	u->gid = getegid();
 	u->before_long = cfg->before_long;

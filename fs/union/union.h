@@ -37,6 +37,19 @@ enum ply_xattr_space {
 	PLY_SPACE_NONE,
 };
 
+/*
+ * Directories that have content in lower layers: how they are renamed, and whether redirect marks are followed. AUTO
+ * writes the mark where all its readers follow it, in the trusted space, and elsewhere copies.
+ */
+enum ply_redirect_dir {
+	PLY_REDIRECT_AUTO,
+	PLY_REDIRECT_ON,
+	PLY_REDIRECT_COPY,     /* brings up all that is below */
+	PLY_REDIRECT_OFF,      /* -EXDEV */
+	PLY_REDIRECT_FOLLOW,   /* the same */
+	PLY_REDIRECT_NOFOLLOW, /* and a directory with a mark merges with nothing */
+};
+
 struct ply_union_config {
 	const char *const *lowers; /* paths, topmost first; borrowed during ply_union_open only */
 	size_t nlowers;
@@ -46,6 +59,7 @@ struct ply_union_config {
 		mountpoint; /* NULL, or where the union will be mounted: skipped when met inside a layer */
 	enum ply_whiteout_form whiteout;
 	enum ply_xattr_space space;
+	enum ply_redirect_dir redirect_dir;
 	unsigned max_fds;	  /* budget of cached descriptors; 0: from RLIMIT_NOFILE */
 	size_t max_listing_bytes; /* budget of cached directory listings; 0: 64 MiB */
 	int sync;		  /* 0: volatile, fsync and copy-up sync nothing */
@@ -166,7 +180,8 @@ int ply_unlink(struct ply_union *u, struct ply_node *dir, const char *name);
 int ply_rmdir(struct ply_union *u, struct ply_node *dir, const char *name);
 /*
  * flags as of renameat2(2): 0, RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT; others -EINVAL.
- * -EXDEV for a directory that has content in a lower layer.
+ * -EXDEV for a directory that has content in a lower layer, where redirect_dir is OFF or the like, or ON and
+ * the mark cannot be written.
  */
 int ply_rename(struct ply_union *u, struct ply_node *dir, const char *name, struct ply_node *newdir,
 	       const char *newname, unsigned flags);
@@ -199,9 +214,10 @@ enum ply_sync_kind {
 int ply_fsync(struct ply_union *u, struct ply_node *node, enum ply_sync_kind kind);
 
 /*
- * One entry of a listing. cookie continues the listing behind it. node is NULL for "." and ".."
- * (of attr only the number and the type are set), else the entry holds one lookup. Returns 1 when it took the entry, 0 when there is no more room
- * (its lookup is then taken back here).
+ * One entry of a listing. cookie continues the listing behind it. node is NULL for "." and ".." and for a
+ * directory whose marks make no sense, which a lookup refuses (of attr only the number and the type are set),
+ * else the entry holds one lookup. Returns 1 when it took the entry, 0 when there is no more room (its lookup
+ * is then taken back here).
  */
 typedef int (*ply_fill_fn)(void *arg, const char *name, const struct ply_entry *entry,
 			   uint64_t cookie);
@@ -234,7 +250,7 @@ struct ply_union_stats {
 	uint64_t listings;   /* cached directory listings */
 	uint64_t listing_bytes;
 	uint64_t fds;	       /* cached descriptors */
-	uint64_t unsettled; /* files with marks that are to be taken off */
+	uint64_t unsettled;    /* files with marks that are to be taken off */
 	uint64_t copyups;      /* files and directories brought up so far */
 	uint64_t copyup_bytes; /* of file data */
 };

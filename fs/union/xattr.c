@@ -115,7 +115,8 @@ int ply_setxattr(struct ply_union *u, struct ply_node *node, const char *name, c
 	if (!err) {
 		err = sys_setxattr(place.fd, place.name, disk, value, size,
 				   flags & ~PLY_XATTR_KILL_SGID);
-		if (!err && (flags & PLY_XATTR_KILL_SGID))
+		/* The kernel asks for it with every ACL, but a default one says nothing of the mode. */
+		if (!err && (flags & PLY_XATTR_KILL_SGID) && strcmp(name, PLY_ACL_DEFAULT) != 0)
 			err = kill_sgid(&place);
 		forget_known(node, name);
 		ply_place_put(u, &place);

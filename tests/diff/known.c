@@ -19,6 +19,7 @@ static const struct known table[] = {
 	  "removing an ACL that is not there: ext4 says 0, most others ENODATA" },
 	{ "overlay", "tree", "d_ino", "*", "*",
 	  "directories of an upper without origin marks are listed with the upper's numbers" },
+	{ "overlay", "readdir", "entries-fit", "yes", "no", "the same, as a listing shows it" },
 	{ "overlay", "tree", "blocks", "*", "*",
 	  "copy-up fills holes that are shorter than 1 MiB" },
 	{ "overlay", "h_*", "fstat", "* links 0 *", "*",

@@ -117,10 +117,6 @@ static int op_rename(struct step *s, int *wanted)
 	unsigned how = flags[rnd(5)];
 	int got = u_rename(s->b, s->path, s->other, how);
 
-	if (got == -EXDEV) {
-		*wanted = got;
-		return got;
-	}
 	*wanted = result(renameat2(AT_FDCWD, plain(s, s->path), AT_FDCWD, plain(s, s->other), how));
 	return got;
 }

@@ -1,6 +1,6 @@
 /*
  * Every kind of thing renamed onto every kind of target, with each flag and whiteout form, as a plain
- * directory does it. A directory with lower content may answer EXDEV, and has then not moved.
+ * directory does it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -126,17 +126,6 @@ static void make_layers(struct bed *b)
 		}
 }
 
-/* Has it content in the lower that it still merges with? */
-static int is_merged(size_t kind)
-{
-	static const char *const merged[] = { "lowerdir", "mergeddir", "lowerempty", "hollow" };
-
-	for (size_t i = 0; i < sizeof(merged) / sizeof(merged[0]); i++)
-		if (!strcmp(kinds[kind].name, merged[i]))
-			return 1;
-	return 0;
-}
-
 /* Which of two that would do is found first is not the same everywhere. */
 static int same_errno(int got, int wanted)
 {
@@ -152,8 +141,6 @@ static void check_rename(struct bed *b, size_t i, size_t j, unsigned flags)
 	const char *from = pair_path("", i, j, "from"), *to = pair_path("", i, j, "to");
 	int got = u_rename(b, from, to, flags), wanted = 0;
 
-	if (got == -EXDEV && (is_merged(i) || ((flags & RENAME_EXCHANGE) && is_merged(j))))
-		return;
 	if (renameat2(AT_FDCWD, bed_path(b, "plain/%s", from), AT_FDCWD,
 		      bed_path(b, "plain/%s", to), flags) < 0)
 		wanted = -errno;

@@ -3,20 +3,21 @@
  * metacopy there. The data is what the lower layers have by the same name, or by the one that the mark
  * redirect tells (docs/format.md).
  */
-#ifndef PLY_UNION_BELOW_H
-#define PLY_UNION_BELOW_H
+#ifndef PLY_UNION_LOWERDATA_H
+#define PLY_UNION_LOWERDATA_H
 
 #include "union/node.h"
 
 /* Of one node, for as long as the mark is there. Its fields but the list's do not change. */
-struct ply_below {
+struct ply_lowerdata {
 	struct ply_node *node;
-	struct ply_below *next, **prev; /* among those to settle; prev is NULL for others; settle_lock */
-	int64_t since;			/* seconds of the monotonic clock when it came there */
-	uint64_t size, blocks;		/* of the data, as stat(2) tells them */
-	uint16_t layer;			/* 0: the data is not to be found */
-	uint8_t pinned;			/* the inode's mark redirect has the path; node->lock */
-	char path[];			/* of the data, from the layer's root */
+	struct ply_lowerdata *next,
+		**prev;	       /* among those to settle; prev is NULL for others; settle_lock */
+	int64_t since;	       /* seconds of the monotonic clock when it came there */
+	uint64_t size, blocks; /* of the data, as stat(2) tells them */
+	uint16_t layer;	       /* 0: the data is not to be found */
+	uint8_t pinned;	       /* the inode's mark redirect has the path; node->lock */
+	char path[];	       /* of the data, from the layer's root */
 };
 
 /*
@@ -24,29 +25,29 @@ struct ply_below {
  * layer. 1, 0, or -errno. Costs a system call only where there may be one: the file has holes, or its directory in the
  * upper says that entries come from below.
  */
-int ply_below_is_marked(struct ply_union *u, struct ply_node *dir, int index, int fd,
-			const char *name, const struct statx *stx);
+int ply_lowerdata_is_marked(struct ply_union *u, struct ply_node *dir, int index, int fd,
+			    const char *name, const struct statx *stx);
 /*
  * Where the data of that inode is. *out is malloc'd; when no layer has it that is no error, but its layer is 0 and
  * reading it is one. -errno of the file system, -ENOMEM.
  */
-int ply_below_find(struct ply_union *u, struct ply_node *dir, int index, int fd, const char *name,
-		   struct ply_below **out);
+int ply_lowerdata_find(struct ply_union *u, struct ply_node *dir, int index, const char *name,
+		       struct ply_lowerdata **out);
 /* The place of what is about to come up: lower is the node's inode in its layer. -ENOMEM, or of the way there. */
-int ply_below_of_lower(struct ply_union *u, struct ply_node *node, const struct statx *lower,
-		       struct ply_below **out);
+int ply_lowerdata_of_lower(struct ply_union *u, struct ply_node *node, const struct statx *lower,
+			   struct ply_lowerdata **out);
 /* The same of a file that an index entry was found for by this name in a lower layer. */
-int ply_below_of_name(struct ply_union *u, struct ply_node *dir, unsigned layer, const char *name,
-		      const struct statx *lower, struct ply_below **out);
+int ply_lowerdata_of_name(struct ply_union *u, struct ply_node *dir, unsigned layer,
+			  const char *name, const struct statx *lower, struct ply_lowerdata **out);
 /* Opens the data for reading: a descriptor, or -errno; -EIO when it is not there. */
-int ply_below_open(struct ply_union *u, const struct ply_below *below);
+int ply_lowerdata_open(struct ply_union *u, const struct ply_lowerdata *data);
 /* Puts size and blocks of the data in the place of the inode's. */
-void ply_below_attr(const struct ply_below *below, struct statx *attr);
+void ply_lowerdata_attr(const struct ply_lowerdata *data, struct statx *attr);
 
 /*
  * Before the inode gets another name: from now on it says by a path where its data is. Nothing to do for most
  * nodes. node->lock is held, the node is up. -errno of the file system.
  */
-int ply_below_pin(struct ply_union *u, struct ply_node *node);
+int ply_lowerdata_pin(struct ply_union *u, struct ply_node *node);
 
 #endif

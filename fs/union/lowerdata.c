@@ -1,0 +1,137 @@
+/* Finding and opening the data of files that are metadata only. */
+#include "union/lowerdata.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/sys.h"
+#include "layer/marks.h"
+#include "union/data.h"
+#include "union/origin.h"
+#include "union/place.h"
+#include "union/redirect.h"
+
+#define BLOCK 512
+
+int ply_lowerdata_is_marked(struct ply_union *u, struct ply_node *dir, int index, int fd,
+			    const char *name, const struct statx *stx)
+{
+	unsigned layer = index < 0 ? PLY_UPPER : dir->dir->lowers[index].layer;
+
+	if (!S_ISREG(stx->stx_mode) || !stx->stx_size)
+		return 0;
+	if (stx->stx_blocks * BLOCK >= stx->stx_size &&
+	    (index >= 0 || !ply_origin_is_impure(u, dir, fd)))
+		return 0;
+	return ply_mark_is_set(&u->layers[layer], fd, name, PLY_MARK_METACOPY);
+}
+
+static struct ply_lowerdata *new_data(unsigned layer, const char *path, const struct statx *file)
+{
+	size_t len = strlen(path);
+	struct ply_lowerdata *data = malloc(sizeof(*data) + len + 1);
+
+	if (!data)
+		return NULL;
+	*data = (struct ply_lowerdata){ .layer = (uint16_t)layer };
+	if (file) {
+		data->size = file->stx_size;
+		data->blocks = file->stx_blocks;
+	}
+	memcpy(data->path, path, len + 1);
+	return data;
+}
+
+int ply_lowerdata_find(struct ply_union *u, struct ply_node *dir, int index, const char *name,
+		       struct ply_lowerdata **out)
+{
+	unsigned layer = index < 0 ? PLY_UPPER : dir->dir->lowers[index].layer;
+	struct ply_spot spot;
+	int err = ply_redirect_data(u, dir, name, layer, &spot);
+
+	if (err == -EIO || err == -EPERM || err == -EINVAL) {
+		ply_error("the data of '%s' in %s is in no layer below", name,
+			  u->layers[layer].path);
+		*out = new_data(0, "", NULL);
+		return *out ? 0 : -ENOMEM;
+	}
+	if (err)
+		return err;
+	*out = new_data(spot.layer, spot.path, &spot.stx);
+	free((char *)spot.path);
+	return *out ? 0 : -ENOMEM;
+}
+
+int ply_lowerdata_of_name(struct ply_union *u, struct ply_node *dir, unsigned layer,
+			  const char *name, const struct statx *lower, struct ply_lowerdata **out)
+{
+	char *parent, *path;
+	int err = ply_dir_path(u, dir, layer, &parent);
+
+	if (err)
+		return err;
+	if (asprintf(&path, "%s%s%s", parent, *parent ? "/" : "", name) < 0)
+		path = NULL;
+	free(parent);
+	*out = path ? new_data(layer, path, lower) : NULL;
+	free(path);
+	return *out ? 0 : -ENOMEM;
+}
+
+int ply_lowerdata_of_lower(struct ply_union *u, struct ply_node *node, const struct statx *lower,
+			   struct ply_lowerdata **out)
+{
+	struct ply_name *name;
+
+	if (node->lowerdata) {
+		*out = new_data(node->lowerdata->layer, node->lowerdata->path, lower);
+		return *out ? 0 : -ENOMEM;
+	}
+	name = ply_lower_name(u, node);
+	return name ? ply_lowerdata_of_name(u, name->parent, node->layer, name->text, lower, out)
+		    : -ESTALE;
+}
+
+int ply_lowerdata_open(struct ply_union *u, const struct ply_lowerdata *data)
+{
+	int fd;
+
+	if (!data->layer)
+		return -EIO;
+	do
+		fd = ply_open_path(u->layers[data->layer].root, data->path);
+	while ((fd == -EMFILE || fd == -ENFILE) && ply_fdcache_shrink(u->fds));
+	return fd;
+}
+
+void ply_lowerdata_attr(const struct ply_lowerdata *data, struct statx *attr)
+{
+	if (!data->layer)
+		return;
+	attr->stx_size = data->size;
+	attr->stx_blocks = data->blocks;
+}
+
+int ply_lowerdata_pin(struct ply_union *u, struct ply_node *node)
+{
+	struct ply_lowerdata *data = node->lowerdata;
+	char to[PLY_REDIRECT_MAX + 1];
+	struct ply_place place;
+	int n, err;
+
+	PLY_ASSERT_LOCKED(&node->lock);
+	if (!data || data->pinned || !data->layer)
+		return 0;
+	n = snprintf(to, sizeof(to), "/%s", data->path);
+	if ((size_t)n >= sizeof(to))
+		return -ENAMETOOLONG;
+	err = ply_place_of(u, node, &place);
+	if (err)
+		return err;
+	err = ply_upper_set_mark(&u->upper, place.fd, place.name, PLY_MARK_REDIRECT, to, (size_t)n);
+	ply_place_put(u, &place);
+	data->pinned = !err;
+	return err;
+}

@@ -1,0 +1,232 @@
+/*
+ * Copy-up of a whole subtree. First the directories are found, each before those in it, and on the way all else is
+ * brought up; then, the innermost first, each is made opaque under its lock, when nothing in it needs the
+ * lower layers any more. What others do in it meanwhile only makes more of it upper; a directory that is
+ * found to need them after all is done again.
+ */
+#include "union/subtree.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "union/copyup.h"
+#include "union/index.h"
+#include "union/listing.h"
+#include "union/lookup.h"
+#include "union/origin.h"
+#include "union/place.h"
+#include "union/remove.h"
+
+#define TRIES_MAX 16
+
+struct subtree {
+	struct ply_union *u;
+	struct ply_node **dirs; /* with a reference each */
+	size_t n, size;
+	struct ply_node *dir; /* that is being read */
+	int err;
+};
+
+static int has_lowers(const struct ply_node *dir)
+{
+	return ply_dir_nlowers(dir->dir) > 0;
+}
+
+static int add_dir(struct subtree *s, struct ply_node *dir)
+{
+	if (s->n == s->size) {
+		size_t size = s->size ? s->size * 2 : 16;
+		struct ply_node **dirs = realloc(s->dirs, size * sizeof(*dirs));
+
+		if (!dirs)
+			return -ENOMEM;
+		s->dirs = dirs;
+		s->size = size;
+	}
+	ply_node_ref(s->u, dir);
+	s->dirs[s->n++] = dir;
+	return 0;
+}
+
+/* A file with several names may be up without this one, which goes with its directory. */
+static int bring_up_name(struct subtree *s, struct ply_node *node, const char *name)
+{
+	struct ply_union *u = s->u;
+	struct ply_name *record;
+	struct ply_fd *fd;
+	int err = ply_copyup_to_move(u, node);
+
+	if (!err)
+		err = ply_lock_name(u, s->dir, node, name, &record);
+	if (err)
+		return err == -EAGAIN ? 0 : err;
+	if (!record->in_upper) {
+		err = ply_dir_open(u, s->dir, PLY_UPPER, &fd);
+		if (!err) {
+			err = ply_index_link_up(u, node, record, fd->fd);
+			ply_fd_put(u->fds, fd);
+		}
+		if (!err)
+			ply_dir_shows(u, s->dir, name, ply_node_type(node));
+	}
+	ply_unlock_name(s->dir, node);
+	return err;
+}
+
+static int take_entry(void *arg, const char *name, const struct ply_entry *entry, uint64_t cookie)
+{
+	struct subtree *s = arg;
+
+	if (!entry->node)
+		s->err = cookie > PLY_COOKIE_DOTS ? -EINVAL : 0;
+	else if (!ply_node_is_dir(entry->node))
+		s->err = bring_up_name(s, entry->node, name);
+	else
+		s->err = add_dir(s, entry->node);
+	if (s->err)
+		return 0;
+	if (entry->node)
+		ply_forget(s->u, entry->node, 1);
+	return 1;
+}
+
+/* Brings up the directory and the files in it, and adds the directories in it to the list. */
+static int read_dir(struct subtree *s, struct ply_node *dir)
+{
+	int err = ply_copyup(s->u, dir, PLY_WHOLE_FILE);
+
+	s->dir = dir;
+	s->err = 0;
+	if (!err)
+		err = ply_readdir(s->u, dir, 0, take_entry, s);
+	return err ? err : s->err;
+}
+
+/* Does the entry do without the lower layers? Directories that were read are in memory, and know. */
+static int stands_alone(struct ply_union *u, struct ply_node *dir, const char *name,
+			const struct ply_item *item)
+{
+	struct ply_node *node;
+	int alone;
+
+	if (!(item->flags & PLY_ITEM_UPPER))
+		return 0;
+	if (item->type != DT_DIR)
+		return 1;
+	node = ply_tree_find(u, dir, name);
+	if (!node)
+		return !item->mask;
+	alone = !has_lowers(node);
+	ply_node_unref(u, node);
+	return alone;
+}
+
+/* 1 when all entries do. dir->lock is held. */
+static int all_stand_alone(struct ply_union *u, struct ply_node *dir)
+{
+	const struct ply_item *item;
+	struct ply_listing *l;
+	uint64_t cookie = 0;
+	int err = ply_listing_get(u, dir, &l);
+
+	if (!err)
+		err = ply_listing_settle(l);
+	if (err)
+		return err;
+	while ((item = ply_listing_after(l, cookie, &cookie)))
+		if (!stands_alone(u, dir, ply_item_name(l, item), item))
+			return 0;
+	return 1;
+}
+
+/*
+ * The upper directory fd is to keep its number, that of the topmost lower part, and so are the directories in it,
+ * which were cut off before. dir->lock is held.
+ */
+static int keep_number(struct ply_union *u, struct ply_node *dir, int fd)
+{
+	unsigned layer = dir->dir->lowers[0].layer;
+	struct ply_place lower = { .layer = &u->layers[layer], .name = "" };
+	struct ply_fh origin;
+	int err = ply_dir_open(u, dir, layer, &lower.dir);
+
+	if (err)
+		return err;
+	lower.fd = lower.dir->fd;
+	err = ply_origin_write(u, &lower, fd, "", &origin);
+	ply_place_put(u, &lower);
+	if (err <= 0)
+		return err;
+	dir->has_origin = 1;
+	return ply_origin_make_impure(u, dir, fd);
+}
+
+/* Cuts the directory off from the lower layers. dir->lock is held. -EAGAIN: something still needs them. */
+static int cut_off_locked(struct ply_union *u, struct ply_node *dir)
+{
+	struct ply_fd *fd;
+	int err = all_stand_alone(u, dir);
+
+	if (err <= 0)
+		return err ? err : -EAGAIN;
+	err = ply_dir_open(u, dir, PLY_UPPER, &fd);
+	if (err)
+		return err;
+	err = keep_number(u, dir, fd->fd);
+	if (!err)
+		err = ply_upper_set_opaque(&u->upper, fd->fd, ".");
+	/* Readers need not know what to do with a whiteout where nothing is below; it does no harm in itself. */
+	if (!err)
+		ply_upper_clear_whiteouts(&u->upper, fd->fd);
+	ply_fd_put(u->fds, fd);
+	if (err)
+		return err;
+	atomic_store_explicit(&dir->dir->alone, 1, memory_order_release);
+	ply_listing_drop(u, dir->dir);
+	dir->dir->version++;
+	return 0;
+}
+
+static int cut_off(struct ply_union *u, struct ply_node *dir)
+{
+	int err = 0;
+
+	pthread_mutex_lock(&dir->lock);
+	/* What was removed meanwhile is of no concern. */
+	if (has_lowers(dir) && ply_node_has_name(u, dir))
+		err = cut_off_locked(u, dir);
+	pthread_mutex_unlock(&dir->lock);
+	return err;
+}
+
+static int copyup_tree_once(struct subtree *s, struct ply_node *top)
+{
+	int err = add_dir(s, top);
+
+	for (size_t i = 0; i < s->n && !err; i++) {
+		if (has_lowers(s->dirs[i]))
+			err = read_dir(s, s->dirs[i]);
+		/* Removed since it was found. */
+		if (err == -ENOENT && i > 0)
+			err = 0;
+	}
+	for (size_t i = s->n; i > 0 && !err; i--)
+		err = cut_off(s->u, s->dirs[i - 1]);
+	while (s->n)
+		ply_node_unref(s->u, s->dirs[--s->n]);
+	return err;
+}
+
+int ply_copyup_tree(struct ply_union *u, struct ply_node *dir)
+{
+	struct subtree s = { .u = u };
+	int err, tries = 0;
+
+	ply_before_long(u);
+	do
+		err = copyup_tree_once(&s, dir);
+	while (err == -EAGAIN && ++tries < TRIES_MAX);
+	free(s.dirs);
+	return err == -EAGAIN ? -EBUSY : err;
+}
