@@ -25,6 +25,17 @@
 #define PLY_MARK_REDIRECT                                                                          \
 	"redirect" /* a name in the same directory, or a path from the root, in the layers below */
 #define PLY_MARK_METACOPY "metacopy" /* regular file: its data is below */
+/*
+ * The value of the mark metacopy while a file's data is in the upper already, but perhaps not on its disk: a version that
+ * the kernel's overlayfs refuses, and the boot in which it was written. As long as that lasts the data is good, whatever
+ * happened to its writer.
+ */
+#define PLY_METACOPY_VERSION 0xff
+struct ply_metacopy {
+	uint8_t version;
+	uint8_t boot[16]; /* as /proc/sys/kernel/random/boot_id */
+} __attribute__((packed));
+
 #define PLY_MARK_NLINK "nlink"	     /* the union's link count, as a difference from the inode's */
 #define PLY_MARK_UPPER "upper"	     /* index directory: the upper directory it stands for */
 #define PLY_MARK_UUID "uuid"	     /* root: of the mount */

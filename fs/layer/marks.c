@@ -193,6 +193,23 @@ int ply_mark_is_set(struct ply_layer *layer, int dirfd, const char *name, const 
 	return n >= 0 || n == -ERANGE || no_mark(n) ? 0 : (int)n;
 }
 
+int ply_mark_metacopy(struct ply_layer *layer, int dirfd, const char *name, const uint8_t boot[16])
+{
+	static const uint8_t unknown[16];
+	struct ply_metacopy value;
+	ssize_t n = get_mark(layer, dirfd, name, PLY_MARK_METACOPY, &value, sizeof(value));
+
+	if (n == -ERANGE) /* the kernel's, with a digest */
+		return 1;
+	if (n < 0)
+		return no_mark(n) ? 0 : (int)n;
+	return n == sizeof(value) && value.version == PLY_METACOPY_VERSION &&
+			       memcmp(boot, unknown, sizeof(unknown)) &&
+			       !memcmp(boot, value.boot, sizeof(value.boot))
+		       ? 2
+		       : 1;
+}
+
 int ply_mark_xwhiteout(struct ply_layer *layer, int dirfd, const char *name)
 {
 	return ply_mark_is_set(layer, dirfd, name, PLY_MARK_WHITEOUT);

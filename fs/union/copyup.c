@@ -17,6 +17,7 @@
  *    the work directory.
  * 2. An inode whose data a crash could take has the mark. So what is found after a crash is the old content, or with
  *    the mark gone the new one, which was synced before.
+ *    If only the server ends, its file system goes on: a mark of this boot says that the data is all there.
  * 3. The mark alone says where to read: what a crash left in a marked inode is no data, its size neither. fill begins
  *    with an empty file.
  * 4. A node goes up only, never back; its number, its names and who has it open stay. A node has ->lowerdata while it is
@@ -118,23 +119,18 @@ static int make_special(struct ply_union *u, const struct ply_place *lower, stru
 	return sys_symlink(target, u->upper.work, c->tmp.text);
 }
 
-/* What has no data needs no mark, nor what is never synced, unless the data stays below. */
-static int needs_mark(const struct ply_union *u, const struct copy *c)
-{
-	if (!c->stx.stx_size || !c->limit)
-		return 0;
-	return c->limit == PLY_NO_DATA || u->sync;
-}
-
-/* Marks the inode; where that is not possible the copy is to be whole, and is no safer than any write. */
-static int mark(struct ply_union *u, struct copy *c)
+/*
+ * Marks the inode; where that is not possible the copy is to be whole, and is no safer than any write. A value says
+ * that the data is there already.
+ */
+static int mark(struct ply_union *u, struct copy *c, const void *value, size_t size)
 {
 	struct ply_layer *upper = &u->layers[PLY_UPPER];
 	int err;
 
 	if (ply_layer_lacks(upper, PLY_LACKS_METACOPY))
 		return 0;
-	err = ply_upper_set_mark(&u->upper, c->fd, "", PLY_MARK_METACOPY, "", 0);
+	err = ply_upper_set_mark(&u->upper, c->fd, "", PLY_MARK_METACOPY, value, size);
 	if (err == -EOPNOTSUPP || err == -EPERM) {
 		ply_layer_set_lack(upper, PLY_LACKS_METACOPY);
 		return 0;
@@ -170,13 +166,18 @@ static int make_regular(struct ply_union *u, struct copy *c)
 			       S_IRUSR | S_IWUSR);
 	if (c->fd < 0)
 		return c->fd;
-	if (needs_mark(u, c))
-		err = mark(u, c);
-	if (!err && c->limit == PLY_NO_DATA && c->lowerdata)
-		return sys_truncate(c->fd, (off_t)c->stx.stx_size);
-	if (c->limit == PLY_NO_DATA)
+	if (c->limit == PLY_NO_DATA) {
+		if (c->stx.stx_size)
+			err = mark(u, c, "", 0);
+		if (err || c->lowerdata)
+			return err ? err : sys_truncate(c->fd, (off_t)c->stx.stx_size);
 		c->limit = PLY_WHOLE_FILE;
-	return err ? err : copy_data(u, c);
+	}
+	err = copy_data(u, c);
+	/* What has no data to lose needs no mark, nor what is never synced. */
+	if (!err && c->stx.stx_size && c->limit && u->sync)
+		err = mark(u, c, &u->filled, sizeof(u->filled));
+	return err;
 }
 
 /* Gives what is built at fd/name all that the lower inode has, but for the marks of its layer. */
@@ -523,6 +524,10 @@ static int fill(struct ply_union *u, struct ply_node *node, off_t limit)
 	if (!err) {
 		err = size ? fill_data(u, node, size, out) : sys_truncate(out->fd, 0);
 		give_back(out->fd, &kept);
+		/* If this cannot be said, only the end of the server is as bad as that of the machine. */
+		if (!err && size && u->sync)
+			ply_upper_set_mark(&u->upper, out->fd, "", PLY_MARK_METACOPY, &u->filled,
+					   sizeof(u->filled));
 	}
 	ply_end_write(u, node);
 	ply_fd_put(u->fds, out);

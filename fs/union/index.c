@@ -124,7 +124,7 @@ static struct ply_node *new_indexed(struct ply_union *u, const char *entry,
 	node->layer = (uint16_t)layer;
 	node->ino = ply_ino_map(u, lower);
 	node->has_origin = 1;
-	atomic_init(&node->state, data ? PLY_STATE_META_UP : PLY_STATE_UPPER);
+	atomic_init(&node->state, ply_lowerdata_state(data));
 	if (add_way(u, node, entry)) {
 		ply_node_unref(u, node);
 		return NULL;
@@ -146,7 +146,8 @@ static int find_data(struct ply_union *u, const char *entry, struct ply_node *di
 		     const char *name, const struct statx *lower, struct ply_lowerdata **data)
 {
 	int marked =
-		ply_mark_is_set(&u->layers[PLY_UPPER], u->upper.index, entry, PLY_MARK_METACOPY);
+		ply_mark_metacopy(&u->layers[PLY_UPPER], u->upper.index, entry, u->filled.boot);
+	int err;
 
 	if (!marked) {
 		free(*data);
@@ -154,7 +155,10 @@ static int find_data(struct ply_union *u, const char *entry, struct ply_node *di
 	}
 	if (marked <= 0)
 		return marked;
-	return *data ? 0 : ply_lowerdata_of_name(u, dir, layer, name, lower, data);
+	err = *data ? 0 : ply_lowerdata_of_name(u, dir, layer, name, lower, data);
+	if (!err)
+		(*data)->filled = marked == 2;
+	return err;
 }
 
 struct ply_node *ply_index_find(struct ply_union *u, struct ply_node *dir, const char *name,

@@ -202,11 +202,13 @@ static int take(struct ply_union *u, struct walk *w, int index, int fd, int says
 static int find_data(struct ply_union *u, struct walk *w, int index, int fd,
 		     const struct statx *stx)
 {
-	int err = ply_lowerdata_is_marked(u, w->dir, index, fd, w->name, stx);
+	int marked = ply_lowerdata_is_marked(u, w->dir, index, fd, w->name, stx), err = 0;
 
-	if (err > 0)
+	if (marked > 0)
 		err = ply_lowerdata_find(u, w->dir, index, w->name, &w->f->data);
-	return err < 0 ? err : SAYS_THERE;
+	if (marked > 0 && !err)
+		w->f->data->filled = marked == 2 && index < 0;
+	return marked < 0 ? marked : err ? err : SAYS_THERE;
 }
 
 /* The directory's parts in the layers below, where a redirect leads. */
@@ -328,9 +330,8 @@ static struct ply_node *describe(struct ply_union *u, struct ply_node *dir, cons
 		return node;
 	}
 	node->layer = (uint16_t)f->layer;
-	atomic_init(&node->state, !f->in_upper ? PLY_STATE_LOWER
-				  : f->data    ? PLY_STATE_META_UP
-					       : PLY_STATE_UPPER);
+	if (f->in_upper)
+		atomic_init(&node->state, ply_lowerdata_state(f->data));
 	node->lowerdata = f->data;
 	f->data = NULL;
 	ply_origin_set_ino(u, dir, name, node, &f->stx);

@@ -25,7 +25,7 @@ int ply_lowerdata_is_marked(struct ply_union *u, struct ply_node *dir, int index
 	if (stx->stx_blocks * BLOCK >= stx->stx_size &&
 	    (index >= 0 || !ply_origin_is_impure(u, dir, fd)))
 		return 0;
-	return ply_mark_is_set(&u->layers[layer], fd, name, PLY_MARK_METACOPY);
+	return ply_mark_metacopy(&u->layers[layer], fd, name, u->filled.boot);
 }
 
 static struct ply_lowerdata *new_data(unsigned layer, const char *path, const struct statx *file)

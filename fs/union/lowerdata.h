@@ -17,12 +17,13 @@ struct ply_lowerdata {
 	uint64_t size, blocks; /* of the data, as stat(2) tells them */
 	uint16_t layer;	       /* 0: the data is not to be found */
 	uint8_t pinned;	       /* the inode's mark redirect has the path; node->lock */
+	uint8_t filled;	       /* found so: the upper has the data, too */
 	char path[];	       /* of the data, from the layer's root */
 };
 
 /*
  * Does an inode that a lookup found have the mark? index: of dir->lowers, -1 the upper; fd: the directory in that
- * layer. 1, 0, or -errno. Costs a system call only where there may be one: the file has holes, or its directory in the
+ * layer. As ply_mark_metacopy: 1, 2 if the data is there all the same, 0, or -errno. Costs a system call only where there may be one: the file has holes, or its directory in the
  * upper says that entries come from below.
  */
 int ply_lowerdata_is_marked(struct ply_union *u, struct ply_node *dir, int index, int fd,
@@ -39,6 +40,14 @@ int ply_lowerdata_of_lower(struct ply_union *u, struct ply_node *node, const str
 /* The same of a file that an index entry was found for by this name in a lower layer. */
 int ply_lowerdata_of_name(struct ply_union *u, struct ply_node *dir, unsigned layer,
 			  const char *name, const struct statx *lower, struct ply_lowerdata **out);
+/* The state of an upper inode that was found with that, or without (NULL). */
+static inline uint8_t ply_lowerdata_state(const struct ply_lowerdata *data)
+{
+	if (!data)
+		return PLY_STATE_UPPER;
+	return data->filled ? PLY_STATE_DATA_UP : PLY_STATE_META_UP;
+}
+
 /* Opens the data for reading: a descriptor, or -errno; -EIO when it is not there. */
 int ply_lowerdata_open(struct ply_union *u, const struct ply_lowerdata *data);
 /* Puts size and blocks of the data in the place of the inode's. */

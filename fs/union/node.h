@@ -161,7 +161,8 @@ struct ply_union {
 	unsigned nlayers;
 	struct ply_upper upper; /* work is -1 without an upper */
 	int sync;
-	int metacopy; /* inodes without data stay so */
+	int metacopy;		    /* inodes without data stay so */
+	struct ply_metacopy filled; /* the mark of files whose data is up, in this boot */
 	enum ply_redirect_dir redirect_dir;
 	uid_t uid; /* this process's, which file systems give to what it makes */
 	gid_t gid;

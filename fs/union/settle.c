@@ -85,7 +85,7 @@ void ply_settle_add(struct ply_union *u, struct ply_node *node)
 	struct ply_lowerdata *data = node->lowerdata;
 
 	data->node = node;
-	if (!data->layer || (u->metacopy && !ply_node_has_data(node)))
+	if (!ply_node_has_data(node) && (!data->layer || u->metacopy))
 		return;
 	ply_node_ref(u, node);
 	pthread_mutex_lock(&u->settle_lock);

@@ -113,6 +113,36 @@ static int explain_upper(const struct ply_union_config *cfg, struct ply_why *why
 	return err;
 }
 
+static int hex_digit(char c)
+{
+	const char *digits = "0123456789abcdef", *at = c ? strchr(digits, c) : NULL;
+
+	return at ? (int)(at - digits) : -1;
+}
+
+/* What files that are brought up are marked with; without /proc no boot is like another. */
+static void read_boot(struct ply_metacopy *filled)
+{
+	char text[37] = "";
+	int fd = sys_open(AT_FDCWD, "/proc/sys/kernel/random/boot_id", O_RDONLY, 0);
+	unsigned n = 0;
+
+	filled->version = PLY_METACOPY_VERSION;
+	if (fd < 0)
+		return;
+	if (sys_pread(fd, text, sizeof(text) - 1, 0) < 0)
+		text[0] = '\0';
+	sys_close(fd);
+	for (const char *c = text; *c && n < 2 * sizeof(filled->boot); c++) {
+		int digit = hex_digit(*c);
+
+		if (digit < 0)
+			continue;
+		filled->boot[n / 2] = (uint8_t)(filled->boot[n / 2] << 4 | digit);
+		n++;
+	}
+}
+
 static int open_upper(struct ply_union *u, const struct ply_union_config *cfg, struct ply_why *why)
 {
 	struct ply_layer *layer = &u->layers[PLY_UPPER];
@@ -137,6 +167,7 @@ static int open_upper(struct ply_union *u, const struct ply_union_config *cfg, s
 	err = ply_upper_open(&u->upper, layer, &how, &what);
 	if (err)
 		return explain_upper(cfg, why, err, what);
+	read_boot(&u->filled);
 	if (!u->metacopy && sys_access(u->upper.work_root, PLY_UNSETTLED) == 0) {
 		atomic_store(&u->has_flag, 1);
 		atomic_store(&u->must_find, 1);
