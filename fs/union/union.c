@@ -107,7 +107,8 @@ static int explain_upper(const struct ply_union_config *cfg, struct ply_why *why
 			 cfg->work);
 	else if (err == -ENOTEMPTY)
 		snprintf(why->text, sizeof(why->text),
-			 "'%s/" PLY_WORK_DIR "' holds what no mount has left there, and will not be "
+			 "'%s/" PLY_WORK_DIR
+			 "' holds what no mount has left there, and will not be "
 			 "emptied: name another directory as work",
 			 cfg->work);
 	else if (err == -EXDEV)
