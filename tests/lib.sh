@@ -48,6 +48,11 @@ eq() {
 	[ "$2" = "$3" ] || fail "$1: expected: $2; got: $3"
 }
 
+# words COMMAND...: what it prints, on one line
+words() {
+	"$@" | tr '\n' ' ' | sed 's/ $//'
+}
+
 # same DIR DIR: equal in names, types, modes, owners, times, link counts of files, contents, xattrs and ACLs
 same() {
 	diff <(tree_of "$1") <(tree_of "$2") || fail "$1 and $2 differ"

@@ -58,6 +58,8 @@ struct ply_metacopy {
 #define PLY_WORK_DIR "work"	/* what is being built; emptied at every start */
 #define PLY_WORK_WHITEOUT "#wh" /* the whiteout that all others are links of */
 
+#define PLY_WORK_INCOMPAT "incompat" /* in it, by the kernel: what a volatile mount leaves */
+
 #define PLY_UNSETTLED                                                                              \
 	"unsettled" /* there while inodes in the upper have marks that are to be taken off */
 #define PLY_INDEX_DIR "index" /* lower hard links that were brought up, named by origin in hex */

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/sysmacros.h>
 
 #include "base/sys.h"
@@ -145,15 +146,46 @@ static int open_work(struct ply_upper *up, const char *path)
 	return 0;
 }
 
+/* Can a mount have left that? The kernel and we begin with '#'; fuse-overlayfs counts. */
+static int check_leftover(void *arg, const char *name, unsigned char type, uint64_t ino)
+{
+	const struct statx *work = arg;
+
+	(void)type;
+	(void)ino;
+	if (name[0] == '#' || !strcmp(name, PLY_WORK_INCOMPAT))
+		return 0;
+	/* Years are numbers, too, but whoever files by them has hardly closed the directory to others. */
+	if (!name[strspn(name, "0123456789")] && !(work->stx_mode & (S_IRWXG | S_IRWXO)))
+		return 0;
+	return -ENOTEMPTY;
+}
+
+/* What is to be emptied must have been made for it: "work" is a name that anything may have. */
+static int check_work(int work)
+{
+	struct statx stx;
+	int err = sys_statx(work, "", STATX_TYPE | STATX_MODE, &stx);
+
+	return err ? err : ply_layer_list(work, check_leftover, &stx);
+}
+
 static int make_work(struct ply_upper *up)
 {
-	int err = sys_mkdir(up->work_root, PLY_WORK_DIR, S_IRWXU);
+	int err = sys_mkdir(up->work_root, PLY_WORK_DIR, S_IRWXU), work;
 
 	if (err && err != -EEXIST)
 		return err;
-	up->work = sys_open(up->work_root, PLY_WORK_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-	if (up->work < 0)
-		return up->work;
+	work = sys_open(up->work_root, PLY_WORK_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	if (work < 0)
+		return work;
+	err = check_work(work);
+	if (err) {
+		sys_close(work);
+		return err;
+	}
+	/* Only now is it ours: whatever fails later, closing empties it. */
+	up->work = work;
 	return empty_work(up);
 }
 

@@ -44,11 +44,13 @@ static int open_lowers(struct ply_union *u, const struct ply_union_config *cfg, 
 	return 0;
 }
 
-/* Is the path below (or the same as) the other, both resolved? */
+/* Is the path below (or the same as) the other, both resolved? Only the root ends in a slash. */
 static int is_inside(const char *path, const char *other)
 {
 	size_t len = strlen(other);
 
+	if (len == 1)
+		return 1;
 	return !strncmp(path, other, len) && (path[len] == '/' || path[len] == '\0');
 }
 
@@ -102,6 +104,12 @@ static int explain_upper(const struct ply_union_config *cfg, struct ply_why *why
 	if (err == -EBUSY)
 		snprintf(why->text, sizeof(why->text),
 			 "upper '%s' or work '%s' is in use by another mount", cfg->upper,
+			 cfg->work);
+	else if (err == -ENOTEMPTY)
+		snprintf(why->text, sizeof(why->text),
+			 "'%s/" PLY_WORK_DIR
+			 "' holds what no mount has left there, and will not be "
+			 "emptied: name another directory as work",
 			 cfg->work);
 	else if (err == -EXDEV)
 		snprintf(why->text, sizeof(why->text),

@@ -1,6 +1,7 @@
 /*
- * SEEK_DATA and SEEK_HOLE. The kernel asks without having written back what it holds, so that what
- * the union says may be out of date in one direction: there may be more data than it knows of.
+ * SEEK_DATA and SEEK_HOLE. The kernel asks without having written back what it holds (mappings hold
+ * pages without the writeback cache, too), so that what the union says may be out of date in one
+ * direction: there may be more data than it knows of.
  *
  * Where it says "data" that is true. Where it says "hole", a notification makes the kernel write
  * back from there on, by WRITE requests that another thread must serve; it also drops these pages
@@ -89,7 +90,7 @@ void ply_op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct 
 	}
 	*s = (struct seek){ .req = req, .ino = ino, .off = off, .whence = whence };
 	s->found = ask_union(s);
-	if (!(w->cfg.flags & PLY_WIRE_WRITEBACK) || (whence == SEEK_DATA && s->found == off))
+	if (ply_union_readonly(w->cfg.u) || (whence == SEEK_DATA && s->found == off))
 		finish(s, s->found);
 	else if (!is_at_end(s) || fuse_lowlevel_notify_retrieve(w->se, ino, 1, s->found, s))
 		flush(s);

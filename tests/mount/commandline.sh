@@ -152,6 +152,39 @@ errors() {
 	eq "exit status without anything" 1 $?
 }
 
+# In a root of its own, so that a server which takes it for a work directory harms nothing else.
+root_as_work() {
+	need_root
+	need unshare chroot
+	local at=$D/root dir
+	mkdir -p "$at"/{usr,dev,proc,low,up,mnt,other,work/main}
+	echo precious | tee "$at/work/main/file" >"$at/work/letter"
+	cp "$PLYFS" "$at/plyfs"
+	for dir in bin lib lib32 lib64 sbin; do [ ! -L "/$dir" ] || ln -s "$(readlink "/$dir")" "$at/$dir"; done
+	cat >"$at/try" <<-'END'
+		cd / && [ -x /plyfs ] && [ -f /work/letter ] || exit 5
+		! timeout 20 /plyfs -o lowerdir=/low,upperdir=/up,workdir=/ /mnt || exit 6
+		! timeout 20 /plyfs -o lowerdir=/low,upperdir=/up,workdir=/up/.. /mnt || exit 7
+		! timeout 20 /plyfs -o lowerdir=/low,upperdir=/,workdir=/other /mnt || exit 8
+	END
+	# shellcheck disable=SC2016 # $0 is the inner shell's
+	unshare -m --propagation private sh -ec '
+		mount --bind /usr "$0/usr"
+		mount --bind /dev "$0/dev"
+		mount -t proc proc "$0/proc"
+		exec chroot "$0" /bin/sh /try' "$at" >"$D/out" 2>&1 || fail "status $?: $(cat "$D/out")"
+	eq "what is said" 3 "$(grep -c "within each other" "$D/out")"
+	eq "what is there" "letter main main/file" "$(names "$at/work")"
+}
+
+# A slip, and there is another directory named work: nothing is removed from it.
+others_work() {
+	mkdir -p "$W/work/main"
+	echo precious >"$W/work/main/file"
+	refused "lowerdir=$L,upperdir=$U,workdir=$W" "$W/work"
+	eq "what is there" "work work/main work/main/file" "$(names "$W")"
+}
+
 file_system_errors() {
 	need_root
 	fs_of tmpfs "$D/fs"
@@ -218,6 +251,8 @@ holds "in the background once the mount answers, free of its caller" background
 holds "options in every spelling that callers use" spellings
 holds "unknown options are named, and no reason to stop" unknown
 holds "each error is a sentence that names the path, with status 1 and no mount" errors
+holds "the root is no work directory" root_as_work
+holds "a directory named work that a mount has not made is left alone" others_work
 holds "unsuitable file systems and missing rights are refused" file_system_errors
 holds "a dead mount on the mountpoint is named, or mounted over" dead_mountpoint
 holds "the mount table tells source and type" in_mount_table

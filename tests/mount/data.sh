@@ -144,6 +144,7 @@ P
 }
 
 # Holes and data are told truly, also of what was written a moment ago.
+# holes_seen [OPTIONS]
 holes_seen() {
 	py "$L/f" <<'P'
 with open(sys.argv[1], "wb") as f:
@@ -151,7 +152,7 @@ with open(sys.argv[1], "wb") as f:
     f.seek(262144)
     f.write(b"d" * 65536)
 P
-	up
+	up "$L" "${1:-}"
 	py "$M" <<'P'
 os.chdir(sys.argv[1])
 
@@ -192,6 +193,8 @@ P
 	cp --sparse=auto "$M/new" "$D/copy"
 	cmp "$M/new" "$D/copy" || fail "cp of a sparse file differs"
 }
+
+holes_seen_at_once() { holes_seen writeback=0; }
 
 ranges_copied() {
 	head -c 1M /dev/urandom >"$L/f"
@@ -369,6 +372,7 @@ holds "three appenders lose and mix no line" appenders
 holds "shared mappings, reads and writes agree" mapped
 holds "fallocate does what its mode says, or says that it cannot" allocated
 holds "SEEK_HOLE and SEEK_DATA know what was just written" holes_seen
+holds "SEEK_HOLE and SEEK_DATA know it without a writeback cache, where mappings are still written later" holes_seen_at_once
 holds "copy_file_range copies what is there now" ranges_copied
 holds "sendfile, writev, fadvise, O_SYNC, sizes beyond 4 GiB" other_calls
 holds "random operations of four processes leave what they must" at_random

@@ -28,7 +28,7 @@ layers_shared() {
 	mount_at "$D/mnt2" "lowerdir=$L,upperdir=$D/upper2,workdir=$D/work2" || fail "a second mount over the same layers"
 	echo 1 >>"$M/f"
 	echo 2 >>"$D/mnt2/f"
-	eq "each its own" "x 1 x 2" "$(echo $(cat "$M/f" "$D/mnt2/f"))"
+	eq "each its own" "x 1 x 2" "$(words cat "$M/f" "$D/mnt2/f")"
 	down "$D/mnt2"
 }
 

@@ -70,7 +70,7 @@ two_file_systems() {
 	chmod 600 "$M/only1/a"
 	chmod 700 "$M/only2"
 	eq "data after copy-ups" "1a z 2a 1b 2b z 1c 2c 1e 2e " "$(cat "$M"/d/* | tr '\n' ' ')"
-	eq "modes" "600 644" "$(echo $(stat -c %a "$M/only1/a" "$M/only2/a"))"
+	eq "modes" "600 644" "$(words stat -c %a "$M/only1/a" "$M/only2/a")"
 	alike "numbers after copy-ups" "$before" "$(cd "$M" && find . -printf '%p %D %i\n' | sort)"
 	eq "different numbers" 20 "$(find "$M" -printf '%D %i\n' | sort -u | wc -l)"
 	eq "hard links that tar sees" "" "$(tar -cf - -C "$M" . | tar -tvf - | grep '^h')"

@@ -71,7 +71,7 @@ kernel_first() {
 	up
 	tree_of "$M" >"$D/ours"
 	diff "$D/kernels" "$D/ours" || fail "plyfs sees (>) something else"
-	rm -r "$M/etc" "$M/deep"
+	rm -r "${M:?}/etc" "$M/deep"
 	mkdir "$M/etc"
 	echo x >"$M/etc/x"
 	compare

@@ -108,7 +108,7 @@ a_thousand() {
 	done
 	up "${lower#:}"
 	eq "names" 700 "$(ls "$M/d/e" | wc -l)"
-	eq "contents" "1 699 700" "$(echo $(cat "$M"/d/e/{f1,f699,f0}))"
+	eq "contents" "1 699 700" "$(words cat "$M"/d/e/{f1,f699,f0})"
 	stat "$M/d/e/none" >"$D/out" 2>&1 && fail "a name that is nowhere is there"
 	echo x >>"$M/d/e/f300"
 	again

@@ -37,7 +37,7 @@ for d, fd in enumerate(fds):
     eq(f"content of {d}", b"new %d" % d, os.pread(fd, len("new %d" % d), 0))
 P
 	eq "written" 500 "$(grep -rl '^new' "$M" | wc -l)"
-	find "$M" -name 'f1*' -path '*d1*' | xargs chmod 600 || fail "chmod"
+	find "$M" -name 'f1*' -path '*d1*' -exec chmod 600 {} + || fail "chmod"
 	left=$((100501 - $(find "$M" -name 'f2*' -path '*d2*' | wc -l)))
 	find "$M" -name 'f2*' -path '*d2*' -delete || fail "delete"
 	eq "left" $left "$(find "$M" | wc -l)"

@@ -31,7 +31,7 @@ remounted() {
 	up
 	echo two >>"$M/a"
 	again
-	eq "contents" "one two / one two" "$(echo $(cat "$M/a") / $(cat "$M/d/b"))"
+	eq "contents" "one two / one two" "$(words cat "$M/a" - "$M/d/b" <<<"/")"
 	eq "link counts" "2 2 " "$(links "$M/a" "$M/d/b")"
 	eq "inodes" "$(stat -c %i "$M/a")" "$(stat -c %i "$M/d/b")"
 }

@@ -74,14 +74,14 @@ os.chdir(sys.argv[1])
 fd = os.open(".", os.O_TMPFILE | os.O_RDWR, 0o644)
 name_it(fd, "tmp")
 P
-		eq "groups in $d" "77 77 77 77 77 77 77" "$(cd "$M/$d" && echo $(stat -c %g f sub p s sub/deep sub/deep/f tmp))"
+		eq "groups in $d" "77 77 77 77 77 77 77" "$(cd "$M/$d" && words stat -c %g f sub p s sub/deep sub/deep/f tmp)"
 		eq "modes in $d" "644 2755 644 2755 " "$(cd "$M/$d" && modes f sub p sub/deep)"
 	done
 	# Who is not in the group cannot make a set-gid program of it.
 	as 1000 sh -c 'cd "$0" && cp /bin/true prog && chmod 2755 prog' "$M/d"
 	eq "mode of a program of a strange group" "755 " "$(modes "$M/d/prog")"
 	again
-	eq "groups after a remount" "77 77 77 77 77 77 77" "$(cd "$M/e" && echo $(stat -c %g f sub p s sub/deep sub/deep/f tmp))"
+	eq "groups after a remount" "77 77 77 77 77 77 77" "$(cd "$M/e" && words stat -c %g f sub p s sub/deep sub/deep/f tmp)"
 }
 
 umasks() {

@@ -19,8 +19,13 @@ AT_FDCWD, AT_SYMLINK_FOLLOW = -100, 0x400
 NOREPLACE, EXCHANGE, WHITEOUT = 1, 2, 4
 
 
+told = None  # in a worker of in_parallel: where to say why it fails
+
+
 def fail(text):
     print(text, flush=True)
+    if told is not None:
+        os.write(told, text.replace("\n", " ")[:4000].encode(errors="replace") + b"\n")
     os._exit(1)
 
 
@@ -96,7 +101,10 @@ def below(directory):
 
 
 def in_parallel(work, count):
-    """work(0), work(1), ... each in a process of its own; what they return, an int of a byte."""
+    """work(0), work(1), ... each in a process of its own; what they return, an int of a byte. Where one fails,
+    all end, and the last line says which one and why."""
+    global told
+    reader, told = os.pipe()
     pids = []
     for number in range(count):
         pid = os.fork()
@@ -104,7 +112,16 @@ def in_parallel(work, count):
             try:
                 result = work(number) or 0
             except BaseException as e:
-                fail(f"worker {number}: {type(e).__name__}: {e}")
+                where = e.__traceback__
+                while where.tb_next:
+                    where = where.tb_next
+                fail(f"worker {number}: line {where.tb_lineno}: {type(e).__name__}: {e}")
             os._exit(result)
         pids.append(pid)
-    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    os.close(told)
+    told = None
+    results = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    with os.fdopen(reader, errors="replace") as f:
+        if why := f.readline():
+            fail(f"results {results}: {why.rstrip()}")
+    return results

@@ -22,7 +22,7 @@ stack() {
 	lowers
 	mount_only "lowerdir=$L:$D/l2:$D/l3"
 	eq "names" "d d/link d/one d/sub d/sub/two d/three" "$(names "$M")"
-	eq "contents" "1 1 2 3" "$(echo $(cat "$M"/d/{link,one,sub/two,three}))"
+	eq "contents" "1 1 2 3" "$(words cat "$M"/d/{link,one,sub/two,three})"
 	eq "xattr" y "$(getfattr --absolute-names --only-values -n user.x "$M/d/one")"
 	refuses_all
 	down

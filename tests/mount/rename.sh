@@ -38,7 +38,7 @@ eq("all", "full link low-dir low-dir/f over-low up up2", below("."))
 P
 	again
 	eq "after a remount" "full link low-dir low-dir/f over-low up up2" "$(names "$M")"
-	eq "contents" "over-up u1 low low" "$(echo $(cat "$M"/link) $(cat "$M"/over-low) $(cat "$M"/up "$M"/up2))"
+	eq "contents" "over-up u1 low low" "$(words cat "$M/link" "$M/over-low" "$M/up" "$M/up2")"
 }
 
 noreplace() {
@@ -89,7 +89,7 @@ fails("with nothing", "ENOENT", renameat2, "low", "none", EXCHANGE)
 renameat2("up", "up", EXCHANGE)
 P
 	again
-	eq "after a remount" "in low c low2 up" "$(echo $(cat "$M/low/in" "$M/up" "$M/low2" "$M/p/c" "$M/dir"))"
+	eq "after a remount" "in low c low2 up" "$(words cat "$M/low/in" "$M/up" "$M/low2" "$M/p/c" "$M/dir")"
 	eq "names" "dir low low/in low2 p p/c up" "$(names "$M")"
 }
 

@@ -45,7 +45,6 @@ private() {
 as_on_a_plain_directory() {
 	up
 	cd "$M" || exit 1
-	local log=$D/log
 	sed -i s/hello/HELLO/ h.txt || fail "sed -i"
 	eq "after sed -i" HELLO "$(cat h.txt)"
 	cp ro copy || fail "cp of a read-only file"
@@ -82,9 +81,9 @@ P
 	cd "$D" || exit 1
 	again
 	eq "names after a remount" "c copy d d/f h.txt h2 none p ro ro3 rodir t" "$(names "$M")"
-	eq "contents after a remount" "ab|ro X HELLO ro w ro" "$(cd "$M" && cat c && echo "|$(echo $(cat copy d/f h.txt ro ro3))")"
+	eq "contents after a remount" "ab|ro X HELLO ro w ro" "$(cd "$M" && cat c && echo "|$(words cat copy d/f h.txt ro ro3)")"
 	eq "owners" "$(id -u):$(id -g)" "$(find "$M" -printf '%U:%G\n' | sort -u)"
-	eq "modes" "400 444 700 664" "$(cd "$M" && echo $(stat -c %a c copy d h.txt))"
+	eq "modes" "400 444 700 664" "$(cd "$M" && words stat -c %a c copy d h.txt)"
 	down
 }
 
@@ -115,7 +114,7 @@ id_range() {
 		cp -a h.txt copy || fail "cp -a"
 		cd "$D" || exit 1
 		again
-		eq "owners" "5:6 5:6 7:8 1234:1234" "$(cd "$M" && echo $(stat -c %u:%g h.txt copy new tmp/mine))"
+		eq "owners" "5:6 5:6 7:8 1234:1234" "$(cd "$M" && words stat -c %u:%g h.txt copy new tmp/mine)"
 		down
 	}
 	private /usr/bin/python3 -c "$(cat <<'P'

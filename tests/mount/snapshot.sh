@@ -35,8 +35,8 @@ shows() {
 	local layer
 	layer=$(mark "$D/layer")
 	echo x >>"$M/new"
-	eq "links after a copy-up" "2 2" "$(echo $(stat -c %h "$M/new" "$M/deep/new-too"))"
-	rm -r "$M/etc"
+	eq "links after a copy-up" "2 2" "$(words stat -c %h "$M/new" "$M/deep/new-too")"
+	rm -r "${M:?}/etc"
 	touch "$M/new2"
 	down
 	eq "the layer" "$layer" "$(mark "$D/layer")"
@@ -123,7 +123,7 @@ chain() {
 	done
 	mount_at "$M" "lowerdir=$stack" || fail "no mount: $(cat "$T/mount.log")"
 	eq "names" "count d d/7 d/8" "$(names "$M")"
-	eq "content" "0 1 2 3 4 5 6 7 8" "$(echo $(cat "$M/count"))"
+	eq "content" "0 1 2 3 4 5 6 7 8" "$(words cat "$M/count")"
 }
 
 holds "a snapshot shows the same tree, as the top layer of any stack" same_tree

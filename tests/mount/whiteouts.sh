@@ -116,7 +116,7 @@ all_forms() {
 	echo again >"$D/l1/d/f1"
 	up "$D/l1:$D/l2:$D/l3:$D/l4:$D/l5"
 	eq "names" "d d/f1 d/f2 d/f5" "$(names "$M")"
-	eq "contents" "again back" "$(echo $(cat "$M"/d/f[12]))"
+	eq "contents" "again back" "$(words cat "$M"/d/f[12])"
 }
 
 # A user's file whose name looks like a whiteout is a file, where no layer has one in that form.

@@ -117,7 +117,7 @@ static void test_layers_can_be_shared(void **state)
 /* A tree as a crash may leave it: deep, wide, with links that lead out of it, and closed directories. */
 static void make_leftovers(struct bed *b)
 {
-	char path[BED_PATH] = "work/work/deep", name[64];
+	char path[BED_PATH] = "work/work/#deep", name[64];
 
 	for (unsigned i = 0; i < 100; i++) {
 		put_dir(b, path);
@@ -132,12 +132,12 @@ static void make_leftovers(struct bed *b)
 			put_dir(b, name);
 	}
 	put_file(b, "outside/kept", "kept");
-	put_symlink(b, "work/work/link", bed_path(b, "outside"));
-	put_symlink(b, "work/work/deep/link", bed_path(b, "outside"));
+	put_symlink(b, "work/work/#link", bed_path(b, "outside"));
+	put_symlink(b, "work/work/#deep/link", bed_path(b, "outside"));
 	put_whiteout(b, "work/work/" PLY_WORK_WHITEOUT);
-	put_file(b, "work/work/closed/a/b", "");
-	chmod(bed_path(b, "work/work/closed/a"), 0);
-	chmod(bed_path(b, "work/work/closed"), 0);
+	put_file(b, "work/work/#closed/a/b", "");
+	chmod(bed_path(b, "work/work/#closed/a"), 0);
+	chmod(bed_path(b, "work/work/#closed"), 0);
 }
 
 static void test_the_work_directory_is_emptied_at_the_start(void **state)
@@ -149,6 +149,39 @@ static void test_the_work_directory_is_emptied_at_the_start(void **state)
 	assert_int_equal(bed_litter(b), 0);
 	assert_false(on_disk(b, "work/work/" PLY_WORK_WHITEOUT));
 	assert_string_equal(disk_text(b, "outside/kept"), "kept");
+	bed_close(b);
+}
+
+/* A stack is mounted in a directory that has another "work" in it, by a slip. */
+static void test_work_that_was_not_made_for_it_is_not_emptied(void **state)
+{
+	static const char *const others[] = { "main/file", "letter", ".hidden", "2024/taxes" };
+	struct setup *s = set_up(*state);
+	struct bed *b = *state;
+	char path[64];
+
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		snprintf(path, sizeof(path), "work/work/%s", others[i]);
+		put_file(b, "work/work/#1/ours", "left");
+		put_file(b, path, "precious");
+		check_refused(&s->cfg, -ENOTEMPTY, s->work);
+		assert_string_equal(disk_text(b, path), "precious");
+		assert_true(on_disk(b, "work/work/#1/ours"));
+		put_remove(b, "work");
+		put_dir(b, "work");
+	}
+}
+
+static void test_what_other_drivers_left_is_removed(void **state)
+{
+	struct bed *b = *state;
+
+	put_file(b, "work/work/incompat/volatile", "");
+	put_file(b, "work/work/#1a", "");
+	put_file(b, "work/work/17/below", "");
+	chmod(bed_path(b, "work/work"), 0700);
+	bed_open(b, 1, 0, NULL);
+	assert_int_equal(bed_litter(b), 0);
 	bed_close(b);
 }
 
@@ -169,7 +202,7 @@ static void test_trouble_while_opening_leaves_nothing_behind(void **state)
 	size_t fds = count_fds();
 	unsigned calls;
 
-	put_file(b, "work/work/left/over", "");
+	put_file(b, "work/work/#left/over", "");
 	count_calls();
 	bed_open(b, 1, 0, NULL);
 	ply_union_close(b->u);
@@ -181,7 +214,7 @@ static void test_trouble_while_opening_leaves_nothing_behind(void **state)
 		struct ply_why why = { "" };
 		int err;
 
-		put_file(b, "work/work/left/over", "");
+		put_file(b, "work/work/#left/over", "");
 		fail_call(n, -EIO);
 		err = ply_union_open(&s->cfg, &u, &why);
 		if (!err)
@@ -297,6 +330,8 @@ int main(void)
 		bed_test(test_an_upper_or_work_in_use_is_busy),
 		bed_test(test_layers_can_be_shared),
 		bed_test(test_the_work_directory_is_emptied_at_the_start),
+		bed_test(test_work_that_was_not_made_for_it_is_not_emptied),
+		bed_test(test_what_other_drivers_left_is_removed),
 		bed_test(test_work_that_is_no_directory_is_refused),
 		bed_test(test_trouble_while_opening_leaves_nothing_behind),
 		bed_test(test_whiteouts_are_written_in_the_form_asked_for),

@@ -5,8 +5,8 @@
 need gcc make pkg-config
 
 # plyfs's own lowest rooms, built.
-objects() { (cd "$1" && find fs/base fs/layer -name '*.c' | sort | sed 's#\(.*\)\.c$#build/obj/\1.o#'); }
-make_objects() { make -s -j2 CFLAGS=-O0 BUILD=build DEBUG= SANITIZE= "$@" $(objects .); }
+objects() { find fs/base fs/layer -name '*.c' | sort | sed 's#\(.*\)\.c$#build/obj/\1.o#'; }
+make_objects() { objects | xargs make -s -j2 CFLAGS=-O0 BUILD=build DEBUG= SANITIZE= "$@"; }
 
 sources() {
 	mkdir -p "$1/srv/plyfs" && cp -r "$top/fs" "$top/tools" "$top/Makefile" "$1/srv/plyfs" && cd "$1/srv/plyfs" || return 1
@@ -25,7 +25,8 @@ builds() {
 	make_objects -n | grep -c -- "-c -o"
 	run make clean
 	run make_objects
-	run gcc -r -o all.o $(objects .)
+	mapfile -t all < <(objects)
+	run gcc -r -o all.o "${all[@]}"
 	echo 'int main(void) { return 42; }' >main.c
 	gcc -o main main.c && ./main
 	echo "$?"

@@ -8,6 +8,7 @@ need_root
 export HOME=$T TZ=UTC GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null
 export GIT_AUTHOR_DATE='1700000000 +0000' GIT_COMMITTER_DATE='1700000000 +0000'
 export GIT_AUTHOR_NAME=tests GIT_AUTHOR_EMAIL=tests@localhost GIT_COMMITTER_NAME=tests GIT_COMMITTER_EMAIL=tests@localhost
+# shellcheck disable=SC2034 # used by the scripts
 PY=/usr/bin/python3
 
 # The root is shared with other runs, and only ever read.
