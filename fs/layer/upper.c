@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/sysmacros.h>
 
 #include "base/sys.h"
@@ -145,6 +146,44 @@ static int open_work(struct ply_upper *up, const char *path)
 	return 0;
 }
 
+/* A name as plyfs, the kernel's overlayfs and fuse-overlayfs give in their work directories. */
+static int is_leftover(const char *name)
+{
+	return name[0] == '#' || !strcmp(name, "incompat") ||
+	       name[strspn(name, "0123456789")] == '\0';
+}
+
+static int refuse_stranger(void *arg, const char *name, unsigned char type, uint64_t ino)
+{
+	(void)arg;
+	(void)type;
+	(void)ino;
+	return is_leftover(name) ? 0 : -ENOTEMPTY;
+}
+
+static int refuse_any(void *arg, const char *name, unsigned char type, uint64_t ino)
+{
+	(void)arg;
+	(void)name;
+	(void)type;
+	(void)ino;
+	return -ENOTEMPTY;
+}
+
+/*
+ * All in it will be removed, so it must be an overlay's: open to nobody else, and with no other names. Somebody
+ * may have a directory of that name in what was given as workdir by mistake.
+ */
+static int check_work(struct ply_upper *up)
+{
+	struct statx stx;
+	int err = sys_statx(up->work, "", STATX_MODE, &stx);
+
+	if (err)
+		return err;
+	return ply_layer_list(up->work, stx.stx_mode & 077 ? refuse_any : refuse_stranger, NULL);
+}
+
 static int make_work(struct ply_upper *up)
 {
 	int err = sys_mkdir(up->work_root, PLY_WORK_DIR, S_IRWXU);
@@ -154,7 +193,13 @@ static int make_work(struct ply_upper *up)
 	up->work = sys_open(up->work_root, PLY_WORK_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	if (up->work < 0)
 		return up->work;
-	return empty_work(up);
+	err = check_work(up);
+	if (err) {
+		/* Not ours, and so not to be emptied at the end either. */
+		sys_close(up->work);
+		up->work = -1;
+	}
+	return err;
 }
 
 static int space_works(struct ply_upper *up, const char *prefix)
@@ -225,8 +270,12 @@ int ply_upper_open(struct ply_upper *up, struct ply_layer *layer,
 		err = sys_flock(up->work_root);
 	}
 	if (!err) {
-		*what = "make and empty the work directory";
+		*what = "take the directory 'work' in the work directory, which must hold nothing else's";
 		err = make_work(up);
+	}
+	if (!err) {
+		*what = "empty the work directory";
+		err = empty_work(up);
 	}
 	if (err) {
 		ply_upper_close(up);

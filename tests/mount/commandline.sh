@@ -143,6 +143,12 @@ errors() {
 	refused "lowerdir=$L,$good,timeout=never" timeout
 	refused "lowerdir=$L,$good,writeback=perhaps" writeback
 	eq "traces in the upper" "in" "$(names "$U")"
+	mkdir -p "$D/home/work/mine"
+	touch "$D/home/work/mine/precious"
+	refused "lowerdir=$L,upperdir=$U,workdir=$D/home" "$D/home" "not empty"
+	chmod 700 "$D/home/work"
+	refused "lowerdir=$L,upperdir=$U,workdir=$D/home" "$D/home" "not empty"
+	eq "what was in the directory called work" "work work/mine work/mine/precious" "$(names "$D/home")"
 	M=$D/none refused "lowerdir=$L,$good" "$D/none"
 	M=$D/file refused "lowerdir=$L,$good" "$D/file"
 	"$PLYFS" -o "lowerdir=$L,$good" >"$D/out" 2>"$D/err" </dev/null

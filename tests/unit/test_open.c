@@ -117,7 +117,7 @@ static void test_layers_can_be_shared(void **state)
 /* A tree as a crash may leave it: deep, wide, with links that lead out of it, and closed directories. */
 static void make_leftovers(struct bed *b)
 {
-	char path[BED_PATH] = "work/work/deep", name[64];
+	char path[BED_PATH] = "work/work/#deep", name[64];
 
 	for (unsigned i = 0; i < 100; i++) {
 		put_dir(b, path);
@@ -131,13 +131,15 @@ static void make_leftovers(struct bed *b)
 		else
 			put_dir(b, name);
 	}
+	put_file(b, "work/work/incompat/volatile", "");
+	chmod(bed_path(b, "work/work"), 0700);
 	put_file(b, "outside/kept", "kept");
-	put_symlink(b, "work/work/link", bed_path(b, "outside"));
-	put_symlink(b, "work/work/deep/link", bed_path(b, "outside"));
+	put_symlink(b, "work/work/#link", bed_path(b, "outside"));
+	put_symlink(b, "work/work/#deep/link", bed_path(b, "outside"));
 	put_whiteout(b, "work/work/" PLY_WORK_WHITEOUT);
-	put_file(b, "work/work/closed/a/b", "");
-	chmod(bed_path(b, "work/work/closed/a"), 0);
-	chmod(bed_path(b, "work/work/closed"), 0);
+	put_file(b, "work/work/12/a/b", "");
+	chmod(bed_path(b, "work/work/12/a"), 0);
+	chmod(bed_path(b, "work/work/12"), 0);
 }
 
 static void test_the_work_directory_is_emptied_at_the_start(void **state)
@@ -161,6 +163,39 @@ static void test_work_that_is_no_directory_is_refused(void **state)
 	assert_true(on_disk(*state, "l0/f"));
 }
 
+/* A directory "work" that no overlay made is not ours to empty, not even when we have refused it. */
+static void test_what_is_not_an_overlays_is_kept(void **state)
+{
+	static const char *const names[] = { "f", "main/f", "#1/f", "2024/f" };
+	struct setup *s = set_up(*state);
+	struct bed *b = *state;
+	char path[64];
+
+	for (size_t i = 0; i < 2 * sizeof(names) / sizeof(names[0]); i++) {
+		/* Of the last two the names would do, but not with a mode that lets others in. */
+		mode_t mode = i % 2 ? 0755 : 0700;
+
+		if (i > 3 && mode == 0700)
+			continue;
+		put_remove(b, "work/work");
+		snprintf(path, sizeof(path), "work/work/%s", names[i / 2]);
+		put_file(b, path, "mine");
+		assert_int_equal(chmod(bed_path(b, "work/work"), mode), 0);
+		check_refused(&s->cfg, -ENOTEMPTY, s->work);
+		assert_string_equal(disk_text(b, path), "mine");
+	}
+	put_remove(b, "work/work");
+	put_dir(b, "work/work");
+	bed_open(b, 1, 0, NULL);
+	bed_close(b);
+}
+
+static void put_leftover(struct bed *b)
+{
+	put_file(b, "work/work/#left/over", "");
+	assert_int_equal(chmod(bed_path(b, "work/work"), 0700), 0);
+}
+
 /* Every call of opening and closing in turn fails: it is told, or nothing is amiss. */
 static void test_trouble_while_opening_leaves_nothing_behind(void **state)
 {
@@ -169,7 +204,7 @@ static void test_trouble_while_opening_leaves_nothing_behind(void **state)
 	size_t fds = count_fds();
 	unsigned calls;
 
-	put_file(b, "work/work/left/over", "");
+	put_leftover(b);
 	count_calls();
 	bed_open(b, 1, 0, NULL);
 	ply_union_close(b->u);
@@ -181,7 +216,7 @@ static void test_trouble_while_opening_leaves_nothing_behind(void **state)
 		struct ply_why why = { "" };
 		int err;
 
-		put_file(b, "work/work/left/over", "");
+		put_leftover(b);
 		fail_call(n, -EIO);
 		err = ply_union_open(&s->cfg, &u, &why);
 		if (!err)
@@ -298,6 +333,7 @@ int main(void)
 		bed_test(test_layers_can_be_shared),
 		bed_test(test_the_work_directory_is_emptied_at_the_start),
 		bed_test(test_work_that_is_no_directory_is_refused),
+		bed_test(test_what_is_not_an_overlays_is_kept),
 		bed_test(test_trouble_while_opening_leaves_nothing_behind),
 		bed_test(test_whiteouts_are_written_in_the_form_asked_for),
 		bed_test(test_an_xattr_whiteout_counts_at_once),

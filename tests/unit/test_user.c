@@ -173,13 +173,14 @@ static void test_a_work_directory_with_closed_leftovers_is_emptied(void **state)
 {
 	struct bed *b = *state;
 
-	put_file(b, "work/work/a/b/c/f", "");
-	put_file(b, "work/work/a/b/g", "");
-	put_file(b, "work/work/x/y", "");
-	close_to_owner(b, "work/work/a/b/c", 0);
-	close_to_owner(b, "work/work/a/b", 0111);
-	close_to_owner(b, "work/work/a", 0);
-	close_to_owner(b, "work/work/x", 0444);
+	put_file(b, "work/work/#a/b/c/f", "");
+	close_to_owner(b, "work/work", 0700);
+	put_file(b, "work/work/#a/b/g", "");
+	put_file(b, "work/work/#x/y", "");
+	close_to_owner(b, "work/work/#a/b/c", 0);
+	close_to_owner(b, "work/work/#a/b", 0111);
+	close_to_owner(b, "work/work/#a", 0);
+	close_to_owner(b, "work/work/#x", 0444);
 	bed_open(b, 1, 0, NULL);
 	assert_int_equal(bed_litter(b), 0);
 	bed_close(b);
