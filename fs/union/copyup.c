@@ -18,6 +18,7 @@
 
 #include "base/sys.h"
 #include "layer/copy.h"
+#include "layer/override.h"
 #include "union/data.h"
 #include "union/index.h"
 #include "union/lookup.h"
@@ -87,9 +88,9 @@ static int make_special(struct ply_union *u, const struct ply_place *lower, stru
 	ssize_t n;
 
 	if (!S_ISLNK(c->stx.stx_mode))
-		return sys_mknod(u->upper.work, c->tmp.text,
-				 (c->stx.stx_mode & S_IFMT) | S_IRUSR | S_IWUSR,
-				 makedev(c->stx.stx_rdev_major, c->stx.stx_rdev_minor));
+		return ply_layer_mknod(&u->layers[PLY_UPPER], u->upper.work, c->tmp.text,
+				       (c->stx.stx_mode & S_IFMT) | S_IRUSR | S_IWUSR,
+				       makedev(c->stx.stx_rdev_major, c->stx.stx_rdev_minor));
 	n = sys_readlink(lower->fd, lower->name, target, READLINK_MAX);
 	if (n < 0)
 		return (int)n;
@@ -122,10 +123,11 @@ static int make_regular(struct ply_union *u, struct copy *c, off_t limit)
 }
 
 /* Gives what is built at fd/name all that the lower inode has, but for the marks of its layer. */
-static int copy_attrs(const struct ply_place *lower, const struct statx *stx, int fd,
-		      const char *name)
+static int copy_attrs(struct ply_union *u, const struct ply_place *lower, const struct statx *stx,
+		      int fd, const char *name)
 {
 	struct ply_attr_source from = { .layer = lower->layer,
+					.to = &u->layers[PLY_UPPER],
 					.fd = lower->fd,
 					.name = lower->name };
 
@@ -153,7 +155,7 @@ static int build(struct ply_union *u, struct copy *c, off_t limit)
 		return err;
 	c->fd = -1;
 	c->tmp = ply_work_new_name(&u->upper);
-	err = sys_statx(lower.fd, lower.name, STATX_BASIC_STATS, &c->stx);
+	err = ply_layer_statx(lower.layer, lower.fd, lower.name, STATX_BASIC_STATS, &c->stx);
 	if (!err)
 		err = S_ISREG(c->stx.stx_mode) ? make_regular(u, c, limit)
 					       : make_special(u, &lower, c);
@@ -166,7 +168,7 @@ static int build(struct ply_union *u, struct copy *c, off_t limit)
 			err = ply_origin_write(u, &lower, fd, name, &c->origin);
 		c->has_origin = err > 0;
 		if (err >= 0)
-			err = copy_attrs(&lower, &c->stx, fd, name);
+			err = copy_attrs(u, &lower, &c->stx, fd, name);
 	}
 	if (err)
 		discard(u, c);
@@ -378,11 +380,11 @@ static int copy_dir_locked(struct ply_union *u, struct ply_node *parent, struct 
 		ply_place_put(u, &lower);
 		return err;
 	}
-	err = sys_statx(lower.fd, lower.name, STATX_BASIC_STATS, &stx);
+	err = ply_layer_statx(lower.layer, lower.fd, lower.name, STATX_BASIC_STATS, &stx);
 	if (!err)
 		err = sys_mkdir(u->upper.work, tmp.text, S_IRWXU);
 	if (!err) {
-		err = copy_attrs(&lower, &stx, u->upper.work, tmp.text);
+		err = copy_attrs(u, &lower, &stx, u->upper.work, tmp.text);
 		if (!err)
 			err = move_in(u, tmp.text, dir->fd, node->names->text);
 		if (err)
