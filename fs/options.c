@@ -38,7 +38,7 @@ struct option {
 	int number;		  /* of FLAG */
 	const char *const *words; /* of CHOICE: the index is the value */
 	const char *preset;
-	const char *arg, *help;	  /* no help: not listed */
+	const char *arg, *help; /* no help: not listed */
 };
 
 #define FIELD(name) offsetof(struct ply_options, name)
@@ -281,7 +281,8 @@ static int set_seconds(struct ply_options *o, const struct given *g, struct ply_
 	double seconds = strtod(g->value, &end);
 
 	if (end == g->value || *end || !(seconds >= 0))
-		return complain(why, "%s=%.200s: a number of seconds is expected", g->name, g->value);
+		return complain(why, "%s=%.200s: a number of seconds is expected", g->name,
+				g->value);
 	*field = seconds < PLY_TIMEOUT_MAX ? seconds : PLY_TIMEOUT_MAX;
 	return 0;
 }

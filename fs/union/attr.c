@@ -89,9 +89,9 @@ static int apply_locked(struct ply_union *u, struct ply_node *node, const struct
 	if (set->valid & (PLY_SET_UID | PLY_SET_GID))
 		err = set_owner(&place, set);
 	if (!err && (set->valid & PLY_SET_MODE))
-		err = S_ISLNK(ply_node_type(node))
-			      ? -EOPNOTSUPP
-			      : ply_layer_chmod(place.layer, place.fd, place.name, set->mode & 07777);
+		err = S_ISLNK(ply_node_type(node)) ? -EOPNOTSUPP
+						   : ply_layer_chmod(place.layer, place.fd,
+								     place.name, set->mode & 07777);
 	if (!err && (set->valid & PLY_SET_KILL_PRIV))
 		err = ply_kill_priv(u, node, kill_of(set));
 	if (!err && (set->valid & SET_TIMES))
