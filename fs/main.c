@@ -33,14 +33,18 @@ struct program {
 	int parent; /* a pipe to who waits for the mount to answer; -1 in the foreground */
 };
 
+/* The version of fuse-overlayfs whose options it has, for callers that ask for a newer one than some. */
+#define FORERUNNER_VERSION "1.16"
+
 static void print_version(const char *argv0)
 {
-	const char *base = strrchr(argv0, '/');
+	const char *name = ply_options_program(argv0);
 
-	base = base ? base + 1 : argv0;
 	/* libfuse starts a program for the last line, which must not come first. */
 	setlinebuf(stdout);
-	printf("%s: version %s\n", strcmp(base, "fuse-overlayfs") ? "plyfs" : base, PLY_VERSION);
+	if (strcmp(name, "plyfs"))
+		printf("%s: version %s\n", name, FORERUNNER_VERSION);
+	printf("plyfs: version %s\n", PLY_VERSION);
 	printf("FUSE library version %s\n", fuse_pkgversion());
 	fuse_lowlevel_version();
 }
@@ -111,6 +115,8 @@ static int open_union(struct program *p)
 		.whiteout = (enum ply_whiteout_form)o->whiteout,
 		.space = (enum ply_xattr_space)o->space,
 		.redirect_dir = (enum ply_redirect_dir)o->redirect_dir,
+		.owners = (enum ply_owner_place)o->owners,
+		.lax_owners = ply_ids_are_squashed(&o->ids),
 		.sync = o->sync,
 		.before_long = ply_wire_before_long,
 	};
@@ -148,6 +154,10 @@ static unsigned wire_flags(const struct ply_options *o)
 		flags |= PLY_WIRE_FOREGROUND;
 	if (o->timeout < PLY_TIMEOUT_MAX)
 		flags |= PLY_WIRE_RECHECK;
+	if (o->static_nlink)
+		flags |= PLY_WIRE_STATIC_NLINK;
+	if (o->ino32)
+		flags |= PLY_WIRE_INO32;
 	return flags;
 }
 
@@ -155,6 +165,7 @@ static int mount_union(struct program *p)
 {
 	struct ply_wire_config cfg = {
 		.u = p->u,
+		.ids = &p->opts.ids,
 		.mountpoint = p->mountpoint,
 		.timeout = p->opts.timeout,
 		.flags = wire_flags(&p->opts),
@@ -162,6 +173,8 @@ static int mount_union(struct program *p)
 	};
 	int err;
 
+	if (!ply_union_has_acls(p->u))
+		cfg.flags &= ~(unsigned)PLY_WIRE_ACL;
 	p->mount_options =
 		ply_options_for_mount(&p->opts, geteuid() ? PLY_PLAIN_USER : PLY_ROOT_USER);
 	if (!p->mount_options)

@@ -22,6 +22,8 @@ enum kind {
 	CHOICE,	 /* name=one of the words */
 	SECONDS, /* name=number */
 	TEXT,	 /* name=text */
+	ID,	 /* name=number of a user or group */
+	IDMAP,	 /* name=KEPT:SHOWN:LENGTH... */
 	LAYERS,	 /* name=path:path... */
 	LAYER,	 /* name=path, one more */
 	MOUNT,	 /* a word for libfuse */
@@ -35,8 +37,8 @@ struct option {
 	size_t field;		  /* offset in struct ply_options */
 	int number;		  /* of FLAG */
 	const char *const *words; /* of CHOICE: the index is the value */
-	const char *preset;	  /* REFUSED: the value that may be given all the same */
-	const char *arg, *help;	  /* no help: not listed */
+	const char *preset;
+	const char *arg, *help; /* no help: not listed */
 };
 
 #define FIELD(name) offsetof(struct ply_options, name)
@@ -47,6 +49,7 @@ static const char *const whiteout_words[] = { "auto", "char", "xattr", "aufs", N
 static const char *const redirect_words[] = { "auto",	"on",	    "copy", "off",
 					      "follow", "nofollow", NULL };
 static const char *const space_words[] = { "auto", "trusted", "user", "none", NULL };
+static const char *const owner_words[] = { "0", "1", "2", NULL };
 
 /* Where a name stands twice, the first that takes a value, or takes none, as given, is meant. */
 /* clang-format off */
@@ -87,6 +90,25 @@ static const struct option options[] = {
 	{ .names = "redirect_dir", .kind = CHOICE, .field = FIELD(redirect_dir),
 	  .words = redirect_words, .preset = "auto", .arg = "on|copy|off|follow|nofollow",
 	  .help = "how directories of a layer are renamed: by a mark, by copying, or not" },
+	{ .names = "uidmapping", .kind = IDMAP, .field = FIELD(ids.users),
+	  .arg = "KEPT:SHOWN:LENGTH[:...]",
+	  .help = "users of the layers, and as whom the mount shows them" },
+	{ .names = "gidmapping", .kind = IDMAP, .field = FIELD(ids.groups),
+	  .arg = "KEPT:SHOWN:LENGTH[:...]",
+	  .help = "the same for groups" },
+	{ .names = "squash_to_root", .kind = FLAG, .field = FIELD(squash_to_root), .number = 1,
+	  .help = "everything is shown as root's, and no owner that cannot be set is an error" },
+	{ .names = "squash_to_uid", .kind = ID, .field = FIELD(ids.squash_user), .arg = "UID",
+	  .help = "the same with another user" },
+	{ .names = "squash_to_gid", .kind = ID, .field = FIELD(ids.squash_group), .arg = "GID",
+	  .help = "the same with another group" },
+	{ .names = "xattr_permissions", .kind = CHOICE, .field = FIELD(owners),
+	  .words = owner_words, .preset = "0", .arg = "0|1|2",
+	  .help = "1, 2: owners and modes in a security or user attribute of the upper layer" },
+	{ .names = "static_nlink", .kind = FLAG, .field = FIELD(static_nlink), .number = 1,
+	  .help = "directories have a link count of 1" },
+	{ .names = "ino32_t", .kind = FLAG, .field = FIELD(ino32), .number = 1,
+	  .help = "inode numbers of 32 bits" },
 	{ .names = "ro", .kind = FLAG, .field = FIELD(readonly), .number = 1,
 	  .help = "mount read-only" },
 	{ .names = "rw", .kind = FLAG, .field = FIELD(readonly), .number = 0 },
@@ -103,7 +125,7 @@ static const struct option options[] = {
 	{ .names = "debug", .kind = FLAG, .field = FIELD(debug), .number = 1,
 	  .help = "as -d" },
 	/* Of fuse-overlayfs and of libfuse: what they tune is tuned otherwise, or always on. */
-	{ .names = "default_permissions threaded fast_ino fast_ino_check static_nlink"
+	{ .names = "default_permissions threaded fast_ino fast_ino_check"
 		   " clone_fd max_idle_threads max_threads splice_read splice_write"
 		   " splice_move kernel_cache auto_cache big_writes nonempty max_write"
 		   " max_read max_readahead", .kind = QUIET },
@@ -115,9 +137,7 @@ static const struct option options[] = {
 		   " nouser users owner group nofail _netdev comment relatime norelatime"
 		   " strictatime nostrictatime diratime nodiratime lazytime nolazytime X-*"
 		   " x-*", .kind = QUIET },
-	{ .names = "uidmapping gidmapping squash_to_root squash_to_uid squash_to_gid"
-		   " ino32_t plugins datadir+", .kind = REFUSED },
-	{ .names = "xattr_permissions", .kind = REFUSED, .preset = "0" },
+	{ .names = "plugins datadir+", .kind = REFUSED },
 };
 /* clang-format on */
 
@@ -244,7 +264,7 @@ static int set_flag(struct ply_options *o, const struct given *g, struct ply_why
 static int set_switch(struct ply_options *o, const struct given *g, struct ply_why *why)
 {
 	if (g->value && strcmp(g->value, "0") && strcmp(g->value, "1"))
-		return complain(why, "%s=%s: 0 or 1 is expected", g->name, g->value);
+		return complain(why, "%s=%.200s: 0 or 1 is expected", g->name, g->value);
 	*int_field(o, g->opt->field) = !g->value || *g->value == '1';
 	return 0;
 }
@@ -257,7 +277,7 @@ static int set_choice(struct ply_options *o, const struct given *g, struct ply_w
 			return 0;
 		}
 	}
-	return complain(why, "%s=%s: %s is expected", g->name, g->value, g->opt->arg);
+	return complain(why, "%s=%.200s: %s is expected", g->name, g->value, g->opt->arg);
 }
 
 static int set_seconds(struct ply_options *o, const struct given *g, struct ply_why *why)
@@ -267,7 +287,8 @@ static int set_seconds(struct ply_options *o, const struct given *g, struct ply_
 	double seconds = strtod(g->value, &end);
 
 	if (end == g->value || *end || !(seconds >= 0))
-		return complain(why, "%s=%s: a number of seconds is expected", g->name, g->value);
+		return complain(why, "%s=%.200s: a number of seconds is expected", g->name,
+				g->value);
 	*field = seconds < PLY_TIMEOUT_MAX ? seconds : PLY_TIMEOUT_MAX;
 	return 0;
 }
@@ -286,6 +307,27 @@ static int set_text(struct ply_options *o, const struct given *g, struct ply_why
 	free(*field);
 	*field = text;
 	return 0;
+}
+
+static int set_id(struct ply_options *o, const struct given *g, struct ply_why *why)
+{
+	uint32_t *field = (void *)((char *)o + g->opt->field);
+
+	if (ply_id_parse(g->value, field))
+		return complain(why, "%s=%.200s: the number of a user or group is expected",
+				g->name, g->value);
+	return 0;
+}
+
+static int set_idmap(struct ply_options *o, const struct given *g, struct ply_why *why)
+{
+	struct ply_id_map *field = (void *)((char *)o + g->opt->field);
+	const char *fault;
+	int err = ply_id_map_parse(g->value, field, &fault);
+
+	if (err == -ENOMEM)
+		return no_memory(why);
+	return err ? complain(why, "%s=%.200s: %s", g->name, g->value, fault) : 0;
 }
 
 static int add_layer(struct ply_options *o, const char *s, const char *end, struct ply_why *why)
@@ -356,8 +398,6 @@ static int set_nothing(struct ply_options *o, const struct given *g, struct ply_
 static int refuse(struct ply_options *o, const struct given *g, struct ply_why *why)
 {
 	(void)o;
-	if (g->value && g->opt->preset && !strcmp(g->value, g->opt->preset))
-		return 0;
 	return complain(why, "option %s is not supported by this version of plyfs", g->name);
 }
 
@@ -373,7 +413,8 @@ static const struct {
 } kinds[] = {
 	[FLAG] = { set_flag, TAKES_NONE },	 [SWITCH] = { set_switch, TAKES_EITHER },
 	[CHOICE] = { set_choice, TAKES_SOME },	 [SECONDS] = { set_seconds, TAKES_SOME },
-	[TEXT] = { set_text, TAKES_SOME },	 [LAYERS] = { set_layers, TAKES_SOME },
+	[TEXT] = { set_text, TAKES_SOME },	 [ID] = { set_id, TAKES_SOME },
+	[IDMAP] = { set_idmap, TAKES_SOME },	 [LAYERS] = { set_layers, TAKES_SOME },
 	[LAYER] = { set_layer, TAKES_SOME },	 [MOUNT] = { set_mount, TAKES_NONE },
 	[QUIET] = { set_nothing, TAKES_EITHER }, [REFUSED] = { refuse, TAKES_EITHER },
 };
@@ -419,7 +460,7 @@ static int parse_word(struct ply_options *o, char *word, struct ply_why *why)
 				equals ? "takes no value" : "needs a value");
 	if (equals)
 		*equals = '=';
-	ply_warn("unknown argument ignored: %s", word);
+	ply_warn("unknown argument ignored: %.200s", word);
 	return 0;
 }
 
@@ -467,9 +508,31 @@ static int parse_dash(struct ply_options *o, const char *arg)
 	return 0;
 }
 
+#define FORERUNNER "fuse-overlayfs"
+
+const char *ply_options_program(const char *argv0)
+{
+	const char *slash = strrchr(argv0, '/');
+
+	return strcmp(slash ? slash + 1 : argv0, FORERUNNER) ? "plyfs" : FORERUNNER;
+}
+
+/* Who looks for its mounts by type finds those made in its place, too. */
+static int set_type(struct ply_options *o, const char *program)
+{
+	free(o->fsname);
+	free(o->subtype);
+	o->fsname = strdup(program);
+	o->subtype = strdup(program);
+	return o->fsname && o->subtype ? 0 : -ENOMEM;
+}
+
 static int parse_args(struct ply_options *o, int argc, char *const argv[], struct ply_why *why)
 {
-	int words_only = 0, err = 0;
+	int words_only = 0, err = argc ? set_type(o, ply_options_program(argv[0])) : 0;
+
+	if (err)
+		return no_memory(why);
 
 	for (int i = 1; i < argc && !err; i++) {
 		const char *arg = argv[i];
@@ -507,14 +570,26 @@ static int check(const struct ply_options *o, struct ply_why *why)
 	return 0;
 }
 
+/* A user or group by number goes before root. */
+static void squash(struct ply_options *o)
+{
+	if (!o->squash_to_root)
+		return;
+	if (o->ids.squash_user == PLY_ID_NONE)
+		o->ids.squash_user = 0;
+	if (o->ids.squash_group == PLY_ID_NONE)
+		o->ids.squash_group = 0;
+}
+
 int ply_options_init(struct ply_options *o)
 {
 	struct ply_why why;
 	int err = 0;
 
 	*o = (struct ply_options){ 0 };
+	ply_ids_init(&o->ids);
 	for (const struct option *opt = options; opt < options + NOPTIONS && !err; opt++)
-		if (opt->preset && opt->kind != REFUSED)
+		if (opt->preset)
 			err = set(o, &(struct given){ opt, opt->names, opt->preset }, &why);
 	return err;
 }
@@ -527,6 +602,7 @@ int ply_options_parse(struct ply_options *o, int argc, char *const argv[], struc
 		return err;
 	if (o->debug)
 		o->foreground = 1;
+	squash(o);
 	return check(o, why);
 }
 
@@ -540,6 +616,7 @@ void ply_options_free(struct ply_options *o)
 	free(o->fsname);
 	free(o->subtype);
 	free(o->mount_words);
+	ply_ids_free(&o->ids);
 }
 
 /* ---- the other way ---- */

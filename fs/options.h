@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "base/ids.h"
 #include "union/union.h"
 
 /* Seconds; so long that it means for ever. */
@@ -32,12 +33,19 @@ struct ply_options {
 	int whiteout;	  /* enum ply_whiteout_form */
 	int space;	  /* enum ply_xattr_space */
 	int redirect_dir; /* enum ply_redirect_dir */
+	int owners;	  /* enum ply_owner_place */
+	struct ply_ids ids;
+	int squash_to_root;
+	int static_nlink, ino32;
 	int readonly;
 	int allow_other, allow_root;
 	int debug, foreground;
 	int help, version;
 	char *mount_words; /* for libfuse as they stand, separated by commas */
 };
+
+/* The name of the program whose place it was called to take: fuse-overlayfs's, else its own. */
+const char *ply_options_program(const char *argv0);
 
 /* Fills in the defaults. */
 int ply_options_init(struct ply_options *o);

@@ -5,11 +5,12 @@
 #include "layer/copy.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/sys.h"
-#include "layer/xattr.h"
+#include "layer/override.h"
 
 #define VALUE_START 1024
 
@@ -52,11 +53,12 @@ static int cannot_keep(const struct ply_attr_source *from, const char *attr, int
 	return from->cannot_keep ? from->cannot_keep(from->arg, attr, err) : 0;
 }
 
-static int copy_one(const struct ply_attr_source *from, const char *attr, struct value *v, int fd,
-		    const char *name)
+/* attr: its name at the source; as: at the copy. */
+static int copy_one(const struct ply_attr_source *from, const char *attr, const char *as,
+		    struct value *v, int fd, const char *name)
 {
 	ssize_t n = fetch(from, attr, v);
-	int err = n < 0 ? (int)n : sys_setxattr(fd, name, attr, v->at, (size_t)n, 0);
+	int err = n < 0 ? (int)n : sys_setxattr(fd, name, as, v->at, (size_t)n, 0);
 
 	if (n == -ENODATA)
 		return 0;
@@ -68,6 +70,17 @@ static int is_taken(const struct ply_attr_source *from, const char *attr)
 	return !ply_xattr_is_mark(attr) || (from->takes_mark && from->takes_mark(from->arg, attr));
 }
 
+/* What the attribute is to be called in the copy; -ENODATA when it stays behind. */
+static int name_there(const struct ply_attr_source *from, const char *attr,
+		      char as[PLY_XATTR_NAME_SIZE])
+{
+	if (from->to && (from->to->override || from->layer->override))
+		return ply_layer_xattr_move(from->layer, from->to, attr, as);
+	if (!is_taken(from, attr))
+		return -ENODATA;
+	return snprintf(as, PLY_XATTR_NAME_SIZE, "%s", attr) < PLY_XATTR_NAME_SIZE ? 0 : -ERANGE;
+}
+
 static int copy_xattrs(const struct ply_attr_source *from, int fd, const char *name)
 {
 	struct value list = { 0 }, value = { 0 };
@@ -76,9 +89,12 @@ static int copy_xattrs(const struct ply_attr_source *from, int fd, const char *n
 
 	if (n == -EOPNOTSUPP)
 		ply_layer_set_lack(from->layer, PLY_LACKS_XATTR);
-	for (ssize_t pos = 0; pos < n && !err; pos += (ssize_t)strlen(list.at + pos) + 1)
-		if (is_taken(from, list.at + pos))
-			err = copy_one(from, list.at + pos, &value, fd, name);
+	for (ssize_t pos = 0; pos < n && !err; pos += (ssize_t)strlen(list.at + pos) + 1) {
+		char as[PLY_XATTR_NAME_SIZE];
+
+		if (!name_there(from, list.at + pos, as))
+			err = copy_one(from, list.at + pos, as, &value, fd, name);
+	}
 	free(list.at);
 	free(value.at);
 	return n < 0 && n != -EOPNOTSUPP ? (int)n : err;
@@ -97,6 +113,9 @@ static int copy_owner(const struct ply_attr_source *from, const struct statx *st
 	if (err || (mine.stx_uid == stx->stx_uid && mine.stx_gid == stx->stx_gid))
 		return err;
 	err = sys_chown(fd, name, stx->stx_uid, stx->stx_gid);
+	/* In a user namespace without a number for that owner nobody could give it. */
+	if (from->to && (err == -EINVAL || (err == -EPERM && from->to->is_lax)))
+		return 1;
 	if ((err != -EPERM && err != -EINVAL) || !from->cannot_keep)
 		return err;
 	sys_chown(fd, name, (uid_t)-1, stx->stx_gid);
@@ -111,13 +130,16 @@ int ply_copy_attrs(const struct ply_attr_source *from, const struct statx *stx, 
 		{ .tv_sec = stx->stx_atime.tv_sec, .tv_nsec = stx->stx_atime.tv_nsec },
 		{ .tv_sec = stx->stx_mtime.tv_sec, .tv_nsec = stx->stx_mtime.tv_nsec },
 	};
-	int owner = copy_owner(from, stx, fd, name), err = owner < 0 ? owner : 0;
+	int aside = from->to && from->to->override;
+	int owner = aside ? 0 : copy_owner(from, stx, fd, name), err = owner < 0 ? owner : 0;
 	/* Set-id bits give another owner's rights away. */
 	mode_t mode = stx->stx_mode & (owner ? 01777 : 07777);
 
 	if (!err)
 		err = copy_xattrs(from, fd, name);
-	if (!err && !S_ISLNK(stx->stx_mode))
+	if (!err && aside)
+		err = ply_override_set(from->to, fd, name, stx);
+	else if (!err && !S_ISLNK(stx->stx_mode))
 		err = sys_chmod(fd, name, mode);
 	return err ? err : sys_utimens(fd, name, times);
 }

@@ -25,6 +25,8 @@ int ply_copy_data(struct ply_layer *to, int in, int out, off_t size, struct ply_
 /* An inode to take attributes from. name is empty when fd is the inode itself. */
 struct ply_attr_source {
 	struct ply_layer *layer;
+	/* The layer of the copy, which is to be shown as the source is; NULL: as it is on disk. */
+	struct ply_layer *to;
 	int fd;
 	const char *name;
 	/* Takes a mark along (not 0) or leaves it behind. NULL: all are left behind. */

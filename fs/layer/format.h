@@ -41,6 +41,13 @@ struct ply_metacopy {
 #define PLY_MARK_UUID "uuid"	     /* root: of the mount */
 #define PLY_MARK_PROTATTR "protattr" /* the immutable and append-only flags */
 
+/*
+ * Owner, mode and type of an inode that could not have them itself, see override.h; the root of the layer
+ * has one in use there. The prefix also stands before the names of a user's attributes that are kept aside.
+ */
+#define PLY_OVERRIDE_PREFIX "user.containers.override_"
+#define PLY_OVERRIDE_SECURITY_STAT "security.fuseoverlayfs.override_stat"
+
 #define PLY_OPAQUE_YES 'y'
 #define PLY_OPAQUE_XWHITEOUTS 'x'
 

@@ -11,6 +11,7 @@
 #include <sys/sysmacros.h>
 
 #include "base/sys.h"
+#include "layer/override.h"
 
 #define RESOLVE_INSIDE (RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS)
 
@@ -81,6 +82,7 @@ int ply_layer_open(struct ply_layer *layer, const char *path, enum ply_layer_kin
 	}
 	layer->dev = makedev(stx.stx_dev_major, stx.stx_dev_minor);
 	read_uuid(layer);
+	ply_override_detect(layer);
 	return 0;
 }
 

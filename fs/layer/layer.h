@@ -31,7 +31,9 @@ struct ply_layer {
 	dev_t dev;
 	uint8_t uuid[16]; /* of the file system, zeros where unknown */
 	int is_upper;
-	int is_private; /* what is mounted later does not show in it */
+	int is_private;	  /* what is mounted later does not show in it */
+	int is_lax;	  /* an owner that this process may not give stays another */
+	uint8_t override; /* enum ply_override_kind: where owners and modes are */
 	/* The mountpoint lies in this layer and cannot be kept out: its directory's numbers and its name. */
 	struct ply_layer_hole {
 		dev_t dev;

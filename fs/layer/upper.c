@@ -257,8 +257,12 @@ int ply_upper_open(struct ply_upper *up, struct ply_layer *layer,
 		err = sys_flock(up->work_root);
 	}
 	if (!err) {
-		*what = "make and empty the work directory";
+		*what = "take the directory 'work' in the work directory, which must hold nothing else's";
 		err = make_work(up);
+	}
+	if (!err) {
+		*what = "empty the work directory";
+		err = empty_work(up);
 	}
 	if (err) {
 		ply_upper_close(up);

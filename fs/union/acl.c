@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/sys.h"
+#include "layer/override.h"
 
 enum {
 	ACL_VERSION = 2,
@@ -107,7 +108,7 @@ int ply_inherit(struct ply_union *u, struct ply_node *dir, int fd, const struct 
 {
 	struct statx stx;
 	ssize_t n = 0;
-	int err = sys_statx(fd, "", STATX_MODE | STATX_GID, &stx);
+	int err = ply_layer_statx(&u->layers[PLY_UPPER], fd, "", STATX_MODE | STATX_GID, &stx);
 
 	if (err)
 		return err;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/sys.h"
+#include "layer/override.h"
 #include "union/copyup.h"
 #include "union/data.h"
 #include "union/lookup.h"
@@ -18,7 +19,7 @@ static int getattr_locked(struct ply_union *u, struct ply_node *node, struct sta
 
 	if (err)
 		return err;
-	err = sys_statx(place.fd, place.name, ATTR_MASK, attr);
+	err = ply_layer_statx(place.layer, place.fd, place.name, ATTR_MASK, attr);
 	ply_place_put(u, &place);
 	if (!err)
 		ply_attr_fix(u, node, attr);
@@ -40,7 +41,7 @@ static int set_owner(const struct ply_place *place, const struct ply_setattr *se
 	uid_t uid = set->valid & PLY_SET_UID ? set->uid : (uid_t)-1;
 	gid_t gid = set->valid & PLY_SET_GID ? set->gid : (gid_t)-1;
 
-	return sys_chown(place->fd, place->name, uid, gid);
+	return ply_layer_chown(place->layer, place->fd, place->name, uid, gid);
 }
 
 static int set_times(const struct ply_place *place, const struct ply_setattr *set)
@@ -88,9 +89,9 @@ static int apply_locked(struct ply_union *u, struct ply_node *node, const struct
 	if (set->valid & (PLY_SET_UID | PLY_SET_GID))
 		err = set_owner(&place, set);
 	if (!err && (set->valid & PLY_SET_MODE))
-		err = S_ISLNK(ply_node_type(node))
-			      ? -EOPNOTSUPP
-			      : sys_chmod(place.fd, place.name, set->mode & 07777);
+		err = S_ISLNK(ply_node_type(node)) ? -EOPNOTSUPP
+						   : ply_layer_chmod(place.layer, place.fd,
+								     place.name, set->mode & 07777);
 	if (!err && (set->valid & PLY_SET_KILL_PRIV))
 		err = ply_kill_priv(u, node, kill_of(set));
 	if (!err && (set->valid & SET_TIMES))

@@ -1,3 +1,21 @@
+/* Copy-up: an inode, then its data, go from a lower layer to the upper. The states in between are explained below. */
+#include "union/copyup.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/sysmacros.h>
+
+#include "base/sys.h"
+#include "layer/copy.h"
+#include "union/lowerdata.h"
+#include "layer/override.h"
+#include "union/data.h"
+#include "union/index.h"
+#include "union/lookup.h"
+#include "union/origin.h"
+#include "union/settle.h"
+
 /*
  * The states of a node and the ways between them:
  *
@@ -26,21 +44,6 @@
  *    readers go on below. A rename or link of the file brings it up first, so its name cannot move meanwhile;
  *    an unlink can come between, and then the copy lives on as an unlinked file.
  */
-#include "union/copyup.h"
-
-#include <assert.h>
-#include <errno.h>
-#include <stdlib.h>
-#include <sys/sysmacros.h>
-
-#include "base/sys.h"
-#include "layer/copy.h"
-#include "union/lowerdata.h"
-#include "union/data.h"
-#include "union/index.h"
-#include "union/lookup.h"
-#include "union/origin.h"
-#include "union/settle.h"
 
 #define LONG_COPY (128 * 1024) /* bytes from where on a copy may be long */
 #define READLINK_MAX 4096
@@ -109,9 +112,9 @@ static int make_special(struct ply_union *u, const struct ply_place *lower, stru
 	ssize_t n;
 
 	if (!S_ISLNK(c->stx.stx_mode))
-		return sys_mknod(u->upper.work, c->tmp.text,
-				 (c->stx.stx_mode & S_IFMT) | S_IRUSR | S_IWUSR,
-				 makedev(c->stx.stx_rdev_major, c->stx.stx_rdev_minor));
+		return ply_layer_mknod(&u->layers[PLY_UPPER], u->upper.work, c->tmp.text,
+				       (c->stx.stx_mode & S_IFMT) | S_IRUSR | S_IWUSR,
+				       makedev(c->stx.stx_rdev_major, c->stx.stx_rdev_minor));
 	n = sys_readlink(lower->fd, lower->name, target, READLINK_MAX);
 	if (n < 0)
 		return (int)n;
@@ -181,10 +184,11 @@ static int make_regular(struct ply_union *u, struct copy *c)
 }
 
 /* Gives what is built at fd/name all that the lower inode has, but for the marks of its layer. */
-static int copy_attrs(const struct ply_place *lower, const struct statx *stx, int fd,
-		      const char *name)
+static int copy_attrs(struct ply_union *u, const struct ply_place *lower, const struct statx *stx,
+		      int fd, const char *name)
 {
 	struct ply_attr_source from = { .layer = lower->layer,
+					.to = &u->layers[PLY_UPPER],
 					.fd = lower->fd,
 					.name = lower->name };
 
@@ -214,7 +218,7 @@ static int build(struct ply_union *u, struct copy *c)
 		return err;
 	c->fd = -1;
 	c->tmp = ply_work_new_name(&u->upper);
-	err = sys_statx(lower.fd, lower.name, STATX_BASIC_STATS, &c->stx);
+	err = ply_layer_statx(lower.layer, lower.fd, lower.name, STATX_BASIC_STATS, &c->stx);
 	if (!err && c->node->lowerdata)
 		ply_lowerdata_attr(c->node->lowerdata, &c->stx);
 	if (!err)
@@ -228,7 +232,7 @@ static int build(struct ply_union *u, struct copy *c)
 			err = ply_origin_write(u, &lower, fd, name, &c->origin);
 		c->has_origin = err > 0;
 		if (err >= 0)
-			err = copy_attrs(&lower, &c->stx, fd, name);
+			err = copy_attrs(u, &lower, &c->stx, fd, name);
 	}
 	if (err)
 		discard(u, c);
@@ -565,11 +569,11 @@ static int copy_dir_locked(struct ply_union *u, struct ply_node *parent, struct 
 		ply_place_put(u, &lower);
 		return err;
 	}
-	err = sys_statx(lower.fd, lower.name, STATX_BASIC_STATS, &stx);
+	err = ply_layer_statx(lower.layer, lower.fd, lower.name, STATX_BASIC_STATS, &stx);
 	if (!err)
 		err = sys_mkdir(u->upper.work, tmp.text, S_IRWXU);
 	if (!err) {
-		err = copy_attrs(&lower, &stx, u->upper.work, tmp.text);
+		err = copy_attrs(u, &lower, &stx, u->upper.work, tmp.text);
 		if (!err)
 			err = move_in(u, tmp.text, dir->fd, node->names->text);
 		if (err)

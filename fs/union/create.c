@@ -8,6 +8,7 @@
 #include <sys/sysmacros.h>
 
 #include "base/sys.h"
+#include "layer/override.h"
 #include "union/acl.h"
 #include "union/copyup.h"
 #include "union/data.h"
@@ -25,7 +26,8 @@ struct making {
 	int over;	   /* what has the name on disk is a whiteout, to be replaced */
 };
 
-static int make_at(int dirfd, const char *name, const struct ply_make *how, mode_t perm)
+static int make_at(struct ply_union *u, int dirfd, const char *name, const struct ply_make *how,
+		   mode_t perm)
 {
 	switch (how->mode & S_IFMT) {
 	case S_IFDIR:
@@ -37,20 +39,38 @@ static int make_at(int dirfd, const char *name, const struct ply_make *how, mode
 	case S_IFSOCK:
 	case S_IFCHR:
 	case S_IFBLK:
-		return sys_mknod(dirfd, name, (how->mode & S_IFMT) | perm, how->rdev);
+		return ply_layer_mknod(&u->layers[PLY_UPPER], dirfd, name,
+				       (how->mode & S_IFMT) | perm, how->rdev);
 	default:
 		return -EINVAL;
 	}
 }
 
+/* Where the layer keeps owners and modes aside: all at once. */
+static int set_override(const struct making *m, const char *tmp, const struct ply_heritage *h)
+{
+	struct statx stx = {
+		.stx_mode = (uint16_t)((m->how->mode & S_IFMT) | h->mode),
+		.stx_uid = h->uid,
+		.stx_gid = h->gid,
+		.stx_rdev_major = major(m->how->rdev),
+		.stx_rdev_minor = minor(m->how->rdev),
+	};
+
+	return ply_override_set(&m->u->layers[PLY_UPPER], m->u->upper.work, tmp, &stx);
+}
+
 static int set_heritage(const struct making *m, const char *tmp, const struct ply_heritage *h)
 {
+	struct ply_layer *upper = &m->u->layers[PLY_UPPER];
 	int fd = m->u->upper.work, err = 0;
 	struct statx stx;
 
+	if (upper->override)
+		return set_override(m, tmp, h);
 	err = sys_statx(fd, tmp, STATX_UID | STATX_GID, &stx);
 	if (!err && (stx.stx_uid != h->uid || stx.stx_gid != h->gid))
-		err = sys_chown(fd, tmp, h->uid, h->gid);
+		err = ply_layer_chown(upper, fd, tmp, h->uid, h->gid);
 	if (!err && h->access_size)
 		err = sys_setxattr(fd, tmp, PLY_ACL_ACCESS, h->access, h->access_size, 0);
 	if (!err && h->default_size)
@@ -112,7 +132,7 @@ static int make_in_work(const struct making *m)
 	int err = ply_inherit(m->u, m->dir, m->fd->fd, m->how, &h);
 
 	if (!err)
-		err = make_at(up->work, tmp.text, m->how, S_IRWXU & h.mode);
+		err = make_at(m->u, up->work, tmp.text, m->how, S_IRWXU & h.mode);
 	if (err)
 		return err;
 	if (S_ISDIR(m->how->mode) && m->covers)
@@ -129,7 +149,7 @@ static int make_in_work(const struct making *m)
 /* Does the file system give it to the caller by itself? */
 static int is_ours(const struct ply_union *u, const struct ply_cred *cred)
 {
-	return cred->uid == u->uid && cred->gid == u->gid;
+	return cred->uid == u->uid && cred->gid == u->gid && !u->layers[PLY_UPPER].override;
 }
 
 static int make_in_place(const struct making *m)
@@ -141,7 +161,7 @@ static int make_in_place(const struct making *m)
 		return acl;
 	if (!acl)
 		perm &= ~m->how->cred.umask;
-	return make_at(m->fd->fd, m->name, m->how, perm);
+	return make_at(m->u, m->fd->fd, m->name, m->how, perm);
 }
 
 /* dir->lock is held. */
@@ -191,7 +211,8 @@ static void unmake(const struct making *m)
 /* The node of what was made. dir->lock is held. */
 static int attach(struct making *m, struct ply_entry *out)
 {
-	int err = sys_statx(m->fd->fd, m->name, STATX_BASIC_STATS | STATX_BTIME, &out->attr);
+	int err = ply_layer_statx(&m->u->layers[PLY_UPPER], m->fd->fd, m->name,
+				  STATX_BASIC_STATS | STATX_BTIME, &out->attr);
 
 	if (!err)
 		err = ply_attach_new(m->u, m->dir, m->name, &out->attr, &out->node);
@@ -241,12 +262,27 @@ int ply_create(struct ply_union *u, struct ply_node *dir, const char *name,
 	return err;
 }
 
+/* Gives a nameless file to its owner. */
+static int give_tmpfile(struct ply_union *u, int fd, const struct ply_cred *cred, gid_t gid)
+{
+	struct ply_layer *upper = &u->layers[PLY_UPPER];
+	struct statx made;
+	int err = sys_statx(fd, "", STATX_BASIC_STATS, &made);
+
+	if (!err)
+		err = ply_layer_chown(upper, fd, "", cred->uid, gid);
+	/* A change of owner takes set-id bits away; what an ACL left of the mode stays. */
+	if (!err && (upper->override || (made.stx_mode & (S_ISUID | S_ISGID))))
+		err = ply_layer_chmod(upper, fd, "", made.stx_mode & 07777);
+	return err;
+}
+
 /* A nameless file of the upper, as it must be; the descriptor. dir->lock is held. */
 static int open_tmpfile(struct ply_union *u, struct ply_node *dir, int dirfd,
 			const struct ply_make *how)
 {
 	mode_t mode = how->mode & 07777;
-	struct statx stx, made = { 0 };
+	struct statx stx;
 	int acl = ply_has_default_acl(u, dir, dirfd), fd, err = 0;
 	gid_t gid = how->cred.gid;
 
@@ -256,16 +292,11 @@ static int open_tmpfile(struct ply_union *u, struct ply_node *dir, int dirfd,
 			    acl ? mode : mode & ~how->cred.umask);
 	if (fd < 0 || is_ours(u, &how->cred))
 		return fd;
-	err = sys_statx(dirfd, "", STATX_MODE, &stx);
+	err = ply_layer_statx(&u->layers[PLY_UPPER], dirfd, "", STATX_MODE | STATX_GID, &stx);
 	if (!err && (stx.stx_mode & S_ISGID))
-		gid = (gid_t)-1;
-	/* A change of owner takes set-id bits away; what an ACL left of the mode stays. */
-	if (!err && (mode & (S_ISUID | S_ISGID)))
-		err = sys_statx(fd, "", STATX_MODE, &made);
+		gid = stx.stx_gid;
 	if (!err)
-		err = sys_chown(fd, "", how->cred.uid, gid);
-	if (!err && made.stx_mode)
-		err = sys_chmod(fd, "", made.stx_mode & 07777);
+		err = give_tmpfile(u, fd, &how->cred, gid);
 	if (err)
 		sys_close(fd);
 	return err ? err : fd;
@@ -278,7 +309,8 @@ static int attach_tmpfile(struct ply_union *u, int fd, struct ply_entry *out)
 
 	if (!held)
 		return -ENOMEM;
-	err = sys_statx(fd, "", STATX_BASIC_STATS | STATX_BTIME, &out->attr);
+	err = ply_layer_statx(&u->layers[PLY_UPPER], fd, "", STATX_BASIC_STATS | STATX_BTIME,
+			      &out->attr);
 	out->node = err ? NULL : ply_node_new(u, S_IFREG, NULL);
 	if (!out->node) {
 		ply_fd_put(u->fds, held);
@@ -370,7 +402,8 @@ static int link_and_stat(struct linking *l, struct statx *attr)
 		return err;
 	err = ply_place_of(l->u, l->node, &place);
 	if (!err) {
-		err = sys_statx(place.fd, place.name, STATX_BASIC_STATS | STATX_BTIME, attr);
+		err = ply_layer_statx(place.layer, place.fd, place.name,
+				      STATX_BASIC_STATS | STATX_BTIME, attr);
 		ply_place_put(l->u, &place);
 	}
 	if (err)

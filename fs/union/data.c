@@ -9,6 +9,7 @@
 
 #include "base/sys.h"
 #include "union/lowerdata.h"
+#include "layer/override.h"
 #include "union/copyup.h"
 #include "union/settle.h"
 
@@ -133,13 +134,16 @@ int ply_kill_priv(struct ply_union *u, struct ply_node *node, enum ply_kill kill
 
 	if (err)
 		return err;
-	err = sys_statx(place.fd, place.name, STATX_TYPE | STATX_MODE, &stx);
+	err = ply_layer_statx(place.layer, place.fd, place.name, STATX_TYPE | STATX_MODE, &stx);
 	if (!err && S_ISREG(stx.stx_mode)) {
 		mode_t bits = ply_kill_bits(stx.stx_mode, kill);
+		char caps[PLY_XATTR_NAME_SIZE];
 
 		if (bits)
-			err = sys_chmod(place.fd, place.name, stx.stx_mode & 07777 & ~bits);
-		sys_removexattr(place.fd, place.name, PLY_CAPABILITY);
+			err = ply_layer_chmod(place.layer, place.fd, place.name,
+					      stx.stx_mode & 07777 & ~bits);
+		if (!ply_layer_xattr_to_disk(place.layer, PLY_CAPABILITY, caps))
+			sys_removexattr(place.fd, place.name, caps);
 	}
 	ply_place_put(u, &place);
 	return err;

@@ -12,6 +12,7 @@
 #include "base/sys.h"
 #include "layer/marks.h"
 #include "union/lowerdata.h"
+#include "layer/override.h"
 #include "union/index.h"
 #include "union/origin.h"
 #include "union/place.h"
@@ -73,7 +74,7 @@ static int ask_layer(struct ply_union *u, struct ply_node *dir, int index, int m
 	/* Even to stat it would be to wait for ourselves. */
 	if (ply_layer_is_hole(layer, fd, name))
 		return SAYS_NOTHING;
-	err = sys_statx(fd, name, STATX_BASIC_STATS | STATX_BTIME, stx);
+	err = ply_layer_statx(layer, fd, name, STATX_BASIC_STATS | STATX_BTIME, stx);
 	if (err == -ENOENT)
 		return more && ply_mark_aufs(fd, name) ? SAYS_WHITEOUT : SAYS_NOTHING;
 	if (err)

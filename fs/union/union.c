@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 #include "base/sys.h"
+#include "layer/override.h"
 #include "union/node.h"
 #include "union/settle.h"
 
@@ -25,6 +26,11 @@
 int ply_union_readonly(const struct ply_union *u)
 {
 	return u->layers[PLY_UPPER].root < 0;
+}
+
+int ply_union_has_acls(const struct ply_union *u)
+{
+	return !u->layers[PLY_UPPER].override;
 }
 
 static int say(struct ply_why *why, int err, const char *what, const char *path)
@@ -183,6 +189,44 @@ static int open_upper(struct ply_union *u, const struct ply_union_config *cfg, s
 	return 0;
 }
 
+static const enum ply_override_kind override_kind[] = {
+	[PLY_OWNERS_IN_INODE] = PLY_OVERRIDE_NONE,
+	[PLY_OWNERS_IN_SECURITY] = PLY_OVERRIDE_SECURITY,
+	[PLY_OWNERS_IN_USER] = PLY_OVERRIDE_CONTAINERS,
+};
+
+/* The root of a new upper is to look like that of the lower layers, where these know how it should. */
+static int start_override(struct ply_union *u, const struct ply_union_config *cfg,
+			  struct ply_why *why)
+{
+	struct ply_layer *upper = &u->layers[PLY_UPPER], *like = upper;
+	struct statx root;
+	int err;
+
+	for (unsigned i = u->nlayers - 1; i > PLY_UPPER; i--)
+		if (u->layers[i].override)
+			like = &u->layers[i];
+	err = ply_layer_statx(like, like->root, "", STATX_BASIC_STATS, &root);
+	if (!err)
+		err = ply_override_start(upper, override_kind[cfg->owners], &root);
+	return err ? say(why, err, "cannot keep owners in extended attributes of upper directory",
+			 cfg->upper)
+		   : 0;
+}
+
+static int open_owners(struct ply_union *u, const struct ply_union_config *cfg, struct ply_why *why)
+{
+	struct ply_layer *upper = &u->layers[PLY_UPPER];
+	int err = 0;
+
+	upper->is_lax = cfg->lax_owners;
+	if (!upper->override && cfg->owners != PLY_OWNERS_IN_INODE)
+		err = start_override(u, cfg, why);
+	if (upper->override)
+		ply_layer_set_lack(upper, PLY_LACKS_ACL);
+	return err;
+}
+
 /* Layers that show the mountpoint itself must not be entered there: it would be waiting for ourselves. */
 static void mark_holes(struct ply_union *u, const char *mountpoint)
 {
@@ -249,6 +293,8 @@ static int set_up(struct ply_union *u, const struct ply_union_config *cfg, struc
 		err = open_lowers(u, cfg, why);
 	if (!err && cfg->upper)
 		err = open_upper(u, cfg, why);
+	if (!err && cfg->upper)
+		err = open_owners(u, cfg, why);
 	if (err)
 		return err;
 	mark_holes(u, cfg->mountpoint);

@@ -50,6 +50,13 @@ enum ply_redirect_dir {
 	PLY_REDIRECT_NOFOLLOW, /* and a directory with a mark merges with nothing */
 };
 
+/* Where owners, modes and the types of devices are in the upper. What it began with it continues with. */
+enum ply_owner_place {
+	PLY_OWNERS_IN_INODE,
+	PLY_OWNERS_IN_SECURITY, /* an attribute "security.fuseoverlayfs.override_stat" */
+	PLY_OWNERS_IN_USER,	/* an attribute "user.containers.override_stat" */
+};
+
 struct ply_union_config {
 	const char *const *lowers; /* paths, topmost first; borrowed during ply_union_open only */
 	size_t nlowers;
@@ -60,6 +67,8 @@ struct ply_union_config {
 	enum ply_whiteout_form whiteout;
 	enum ply_xattr_space space;
 	enum ply_redirect_dir redirect_dir;
+	enum ply_owner_place owners;
+	int lax_owners; /* an owner that this process may not give is no error, and stays another */
 	unsigned max_fds;	  /* budget of cached descriptors; 0: from RLIMIT_NOFILE */
 	size_t max_listing_bytes; /* budget of cached directory listings; 0: 64 MiB */
 	int sync;		  /* 0: volatile, fsync and copy-up sync nothing */
@@ -103,6 +112,8 @@ struct ply_node *ply_root(struct ply_union *u);
 /* The node of an id given out in a ply_entry; NULL when it is not (or no longer) one. */
 struct ply_node *ply_node_by_id(struct ply_union *u, uint64_t id);
 int ply_union_readonly(const struct ply_union *u);
+/* An upper whose owners are in an attribute has no access control lists. */
+int ply_union_has_acls(const struct ply_union *u);
 
 /* Identity of a caller, for what it makes. umask counts only where the parent has no default ACL. */
 struct ply_cred {

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/sys.h"
-#include "layer/xattr.h"
+#include "layer/override.h"
 #include "union/acl.h"
 #include "union/copyup.h"
 #include "union/data.h"
@@ -29,21 +29,24 @@ ssize_t ply_getxattr(struct ply_union *u, struct ply_node *node, const char *nam
 {
 	char disk[PLY_XATTR_NAME_SIZE];
 	struct ply_place place;
-	ssize_t n = ply_xattr_to_disk(name, disk);
+	ssize_t n;
 
-	if (n)
-		return n == -EPERM ? -ENODATA : n;
 	pthread_mutex_lock(&node->lock);
 	n = ply_place_of(u, node, &place);
 	if (!n) {
-		n = sys_getxattr(place.fd, place.name, disk, value, size);
+		n = ply_layer_xattr_to_disk(place.layer, name, disk);
+		if (!n)
+			n = sys_getxattr(place.fd, place.name, disk, value, size);
+		else if (n == -EPERM)
+			n = -ENODATA;
 		ply_place_put(u, &place);
 	}
 	pthread_mutex_unlock(&node->lock);
 	return n == -EOPNOTSUPP && is_known(name) ? -ENODATA : n;
 }
 
-static ssize_t list_disk(struct ply_union *u, struct ply_node *node, char *list, size_t size)
+/* The list as a user sees it. size is more than 0. */
+static ssize_t list(struct ply_union *u, struct ply_node *node, char *names, size_t size)
 {
 	struct ply_place place;
 	ssize_t n;
@@ -51,30 +54,30 @@ static ssize_t list_disk(struct ply_union *u, struct ply_node *node, char *list,
 	pthread_mutex_lock(&node->lock);
 	n = ply_place_of(u, node, &place);
 	if (!n) {
-		n = sys_listxattr(place.fd, place.name, list, size);
+		n = sys_listxattr(place.fd, place.name, names, size);
+		if (n > 0)
+			n = (ssize_t)ply_layer_xattr_filter_list(place.layer, names, (size_t)n);
 		ply_place_put(u, &place);
 	}
 	pthread_mutex_unlock(&node->lock);
 	return n == -EOPNOTSUPP ? 0 : n;
 }
 
-ssize_t ply_listxattr(struct ply_union *u, struct ply_node *node, char *list, size_t size)
+ssize_t ply_listxattr(struct ply_union *u, struct ply_node *node, char *names, size_t size)
 {
 	char few[1024], *all = few;
-	ssize_t n = list_disk(u, node, few, sizeof(few));
+	ssize_t n = list(u, node, few, sizeof(few));
 
 	if (n == -ERANGE) {
 		all = malloc(LIST_MAX);
 		if (!all)
 			return -ENOMEM;
-		n = list_disk(u, node, all, LIST_MAX);
+		n = list(u, node, all, LIST_MAX);
 	}
-	if (n > 0)
-		n = (ssize_t)ply_xattr_filter_list(all, (size_t)n);
 	if (n > 0 && size && (size_t)n > size)
 		n = -ERANGE;
 	if (n > 0 && size)
-		memcpy(list, all, (size_t)n);
+		memcpy(names, all, (size_t)n);
 	if (all != few)
 		free(all);
 	return n;
@@ -83,11 +86,12 @@ ssize_t ply_listxattr(struct ply_union *u, struct ply_node *node, char *list, si
 static int kill_sgid(const struct ply_place *place)
 {
 	struct statx stx;
-	int err = sys_statx(place->fd, place->name, STATX_MODE, &stx);
+	int err = ply_layer_statx(place->layer, place->fd, place->name, STATX_MODE, &stx);
 
 	if (err || !(stx.stx_mode & S_ISGID))
 		return err;
-	return sys_chmod(place->fd, place->name, stx.stx_mode & 07777 & ~(mode_t)S_ISGID);
+	return ply_layer_chmod(place->layer, place->fd, place->name,
+			       stx.stx_mode & 07777 & ~(mode_t)S_ISGID);
 }
 
 /* What is remembered of the attributes is asked anew. node->lock is held. */
@@ -104,7 +108,7 @@ int ply_setxattr(struct ply_union *u, struct ply_node *node, const char *name, c
 {
 	char disk[PLY_XATTR_NAME_SIZE];
 	struct ply_place place;
-	int err = ply_xattr_to_disk(name, disk);
+	int err = ply_layer_xattr_to_disk(&u->layers[PLY_UPPER], name, disk);
 
 	if (!err)
 		err = ply_copyup(u, node, PLY_NO_DATA);
@@ -129,7 +133,7 @@ int ply_removexattr(struct ply_union *u, struct ply_node *node, const char *name
 {
 	char disk[PLY_XATTR_NAME_SIZE];
 	struct ply_place place;
-	ssize_t n = ply_xattr_to_disk(name, disk);
+	ssize_t n = ply_layer_xattr_to_disk(&u->layers[PLY_UPPER], name, disk);
 	int err;
 
 	if (n)

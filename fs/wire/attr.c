@@ -1,6 +1,7 @@
 /* Operations on attributes, a link's target, and the numbers of the file system. */
 #include <errno.h>
 
+#include "base/ids.h"
 #include "wire/reply.h"
 
 void ply_op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -55,6 +56,18 @@ static unsigned set_flags_of(unsigned fuse, uid_t uid)
 	return valid || !uid ? valid : PLY_SET_KILL_PRIV | PLY_SET_KILL_SGID;
 }
 
+/* Whom the file is to belong to, as the layer keeps it. -EINVAL when it cannot. */
+static int keep_owner(const struct ply_wire *w, struct ply_setattr *set)
+{
+	int err = 0;
+
+	if (set->valid & PLY_SET_UID)
+		err = ply_ids_keep_user(w->cfg.ids, set->uid, &set->uid);
+	if (!err && (set->valid & PLY_SET_GID))
+		err = ply_ids_keep_group(w->cfg.ids, set->gid, &set->gid);
+	return err;
+}
+
 void ply_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int valid,
 		    struct fuse_file_info *fi)
 {
@@ -70,8 +83,10 @@ void ply_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int valid,
 		.mtime = st->st_mtim,
 	};
 	struct statx attr;
-	int err = node ? ply_setattr(w->cfg.u, node, &set, &attr) : -ESTALE;
+	int err = node ? keep_owner(w, &set) : -ESTALE;
 
+	if (!err)
+		err = ply_setattr(w->cfg.u, node, &set, &attr);
 	(void)valid;
 	(void)fi;
 	ply_reply_attr(req, err, &attr);

@@ -40,7 +40,7 @@ static int fill_plus(void *arg, const char *name, const struct ply_entry *entry,
 	if (!out)
 		return 0;
 	ply_entry_out(page->w, entry, &out->entry);
-	out->ino = entry->attr.stx_ino;
+	out->ino = ply_ino_out(page->w, entry->attr.stx_ino);
 	out->off = cookie;
 	out->namelen = (uint32_t)namelen;
 	out->type = (entry->attr.stx_mode & S_IFMT) >> 12;
@@ -56,7 +56,7 @@ static int fill_names(void *arg, const char *name, const struct ply_entry *entry
 
 	if (!out)
 		return 0;
-	out->ino = entry->attr.stx_ino;
+	out->ino = ply_ino_out(page->w, entry->attr.stx_ino);
 	out->off = cookie;
 	out->namelen = (uint32_t)namelen;
 	out->type = (entry->attr.stx_mode & S_IFMT) >> 12;

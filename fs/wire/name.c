@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+#include "base/ids.h"
 #include "wire/reply.h"
 
 void ply_op_lookup(fuse_req_t req, fuse_ino_t dir, const char *name)
@@ -14,22 +15,30 @@ void ply_op_lookup(fuse_req_t req, fuse_ino_t dir, const char *name)
 	ply_reply_lookup(req, err, &entry);
 }
 
-static struct ply_cred cred_of(fuse_req_t req)
+/*
+ * Who makes something, as the layer keeps owners. Root outside of the map makes it for the layers' root, as a
+ * runtime does that prepares a container; others who cannot be kept make nothing, as on an id-mapped mount.
+ */
+static int keep_cred(const struct ply_wire *w, struct ply_cred *cred)
 {
-	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	int uid_err = ply_ids_keep_user(w->cfg.ids, cred->uid, &cred->uid);
+	int gid_err = ply_ids_keep_group(w->cfg.ids, cred->gid, &cred->gid);
 
-	return (struct ply_cred){ .uid = ctx->uid, .gid = ctx->gid, .umask = ctx->umask };
+	return (uid_err && cred->uid) || (gid_err && cred->gid) ? -EOVERFLOW : 0;
 }
 
 static void make(fuse_req_t req, fuse_ino_t dir, const char *name, struct ply_make how)
 {
 	struct ply_wire *w = ply_wire_of(req);
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 	struct ply_node *node = ply_wire_node(w, dir);
 	struct ply_entry entry;
 	int err;
 
-	how.cred = cred_of(req);
-	err = node ? ply_create(w->cfg.u, node, name, &how, &entry) : -ESTALE;
+	how.cred = (struct ply_cred){ .uid = ctx->uid, .gid = ctx->gid, .umask = ctx->umask };
+	err = node ? keep_cred(w, &how.cred) : -ESTALE;
+	if (!err)
+		err = ply_create(w->cfg.u, node, name, &how, &entry);
 	ply_reply_entry(req, err, &entry);
 }
 
@@ -58,8 +67,10 @@ void ply_raw_tmpfile(const struct ply_raw *raw)
 		.cred = { .uid = raw->in->uid, .gid = raw->in->gid, .umask = in->umask },
 	};
 	struct ply_entry entry;
-	int err = dir ? ply_tmpfile(raw->w->cfg.u, dir, &how, &entry) : -ESTALE;
+	int err = dir ? keep_cred(raw->w, &how.cred) : -ESTALE;
 
+	if (!err)
+		err = ply_tmpfile(raw->w->cfg.u, dir, &how, &entry);
 	ply_reply_raw_tmpfile(raw, err, &entry);
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
+#include "base/ids.h"
 #include "base/sysfuse.h"
 
 /* An id is never given out twice, so there is no need for a generation beside it. */
@@ -25,11 +26,24 @@ static struct validity validity(const struct ply_wire *w)
 	return v;
 }
 
+/* Numbers of 32 bits for programs that know no others; most are as they were. */
+uint64_t ply_ino_out(const struct ply_wire *w, uint64_t ino)
+{
+	return w->cfg.flags & PLY_WIRE_INO32 ? (uint32_t)(ino ^ ino >> 32) : ino;
+}
+
+static uint32_t nlink_out(const struct ply_wire *w, const struct statx *in)
+{
+	int is_fixed = (w->cfg.flags & PLY_WIRE_STATIC_NLINK) && S_ISDIR(in->stx_mode);
+
+	return is_fixed && in->stx_nlink ? 1 : in->stx_nlink;
+}
+
 /* Seconds before 1970 are negative, and travel as they are. */
-static void attr_out(const struct statx *in, struct fuse_attr *out)
+static void attr_out(const struct ply_wire *w, const struct statx *in, struct fuse_attr *out)
 {
 	*out = (struct fuse_attr){
-		.ino = in->stx_ino,
+		.ino = ply_ino_out(w, in->stx_ino),
 		.size = in->stx_size,
 		.blocks = in->stx_blocks,
 		.atime = (uint64_t)in->stx_atime.tv_sec,
@@ -39,9 +53,9 @@ static void attr_out(const struct statx *in, struct fuse_attr *out)
 		.mtimensec = in->stx_mtime.tv_nsec,
 		.ctimensec = in->stx_ctime.tv_nsec,
 		.mode = in->stx_mode,
-		.nlink = in->stx_nlink,
-		.uid = in->stx_uid,
-		.gid = in->stx_gid,
+		.nlink = nlink_out(w, in),
+		.uid = ply_ids_show_user(w->cfg.ids, in->stx_uid),
+		.gid = ply_ids_show_group(w->cfg.ids, in->stx_gid),
 		.rdev = (uint32_t)makedev(in->stx_rdev_major, in->stx_rdev_minor),
 		.blksize = in->stx_blksize,
 	};
@@ -56,7 +70,7 @@ void ply_entry_out(const struct ply_wire *w, const struct ply_entry *entry,
 	out->generation = GENERATION;
 	out->entry_valid = out->attr_valid = v.sec;
 	out->entry_valid_nsec = out->attr_valid_nsec = v.nsec;
-	attr_out(&entry->attr, &out->attr);
+	attr_out(w, &entry->attr, &out->attr);
 }
 
 void ply_reply_err(fuse_req_t req, int err)
@@ -71,6 +85,7 @@ void ply_reply_none(fuse_req_t req)
 
 void ply_reply_attr(fuse_req_t req, int err, const struct statx *attr)
 {
+	const struct ply_wire *w = ply_wire_of(req);
 	struct fuse_attr_out out = { 0 };
 	struct validity v;
 
@@ -78,10 +93,10 @@ void ply_reply_attr(fuse_req_t req, int err, const struct statx *attr)
 		ply_reply_err(req, err);
 		return;
 	}
-	v = validity(ply_wire_of(req));
+	v = validity(w);
 	out.attr_valid = v.sec;
 	out.attr_valid_nsec = v.nsec;
-	attr_out(attr, &out.attr);
+	attr_out(w, attr, &out.attr);
 	fuse_reply_buf(req, (const char *)&out, sizeof(out));
 }
 
@@ -194,11 +209,11 @@ void ply_reply_raw_statx(const struct ply_raw *raw, int err, const struct statx 
 	out.stat.blksize = in->stx_blksize;
 	out.stat.attributes = in->stx_attributes;
 	out.stat.attributes_mask = in->stx_attributes_mask;
-	out.stat.nlink = in->stx_nlink;
-	out.stat.uid = in->stx_uid;
-	out.stat.gid = in->stx_gid;
+	out.stat.nlink = nlink_out(raw->w, in);
+	out.stat.uid = ply_ids_show_user(raw->w->cfg.ids, in->stx_uid);
+	out.stat.gid = ply_ids_show_group(raw->w->cfg.ids, in->stx_gid);
 	out.stat.mode = in->stx_mode;
-	out.stat.ino = in->stx_ino;
+	out.stat.ino = ply_ino_out(raw->w, in->stx_ino);
 	out.stat.size = in->stx_size;
 	out.stat.blocks = in->stx_blocks;
 	out.stat.atime = time_out(&in->stx_atime);

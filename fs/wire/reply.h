@@ -28,6 +28,8 @@ void ply_reply_raw_statx(const struct ply_raw *raw, int err, const struct statx 
 void ply_reply_raw_tmpfile(const struct ply_raw *raw, int err, const struct ply_entry *entry);
 void ply_reply_raw_copied(const struct ply_raw *raw, ssize_t n);
 
+/* An inode number as this mount shows it. */
+uint64_t ply_ino_out(const struct ply_wire *w, uint64_t ino);
 /* An entry as it goes into a listing; node NULL tells no more than number and type. */
 void ply_entry_out(const struct ply_wire *w, const struct ply_entry *entry,
 		   struct fuse_entry_out *out);

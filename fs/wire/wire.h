@@ -4,6 +4,7 @@
 #ifndef PLY_WIRE_WIRE_H
 #define PLY_WIRE_WIRE_H
 
+struct ply_ids;
 struct ply_union;
 struct ply_wire;
 
@@ -12,13 +13,16 @@ enum ply_wire_flags {
 	PLY_WIRE_SYNC = 1 << 1,	     /* fsync means something */
 	PLY_WIRE_XATTR = 1 << 2,
 	PLY_WIRE_ACL = 1 << 3,
-	PLY_WIRE_ALLOW_ROOT = 1 << 4, /* only root and who mounted it may come in */
-	PLY_WIRE_FOREGROUND = 1 << 5, /* counters go to stderr, else to the log */
-	PLY_WIRE_RECHECK = 1 << 6,    /* after the timeout also data may have changed */
+	PLY_WIRE_ALLOW_ROOT = 1 << 4,	/* only root and who mounted it may come in */
+	PLY_WIRE_FOREGROUND = 1 << 5,	/* counters go to stderr, else to the log */
+	PLY_WIRE_RECHECK = 1 << 6,	/* after the timeout also data may have changed */
+	PLY_WIRE_STATIC_NLINK = 1 << 7, /* every directory has a link count of 1 */
+	PLY_WIRE_INO32 = 1 << 8,	/* inode numbers fit into 32 bits */
 };
 
 struct ply_wire_config {
 	struct ply_union *u;
+	const struct ply_ids *ids; /* borrowed; how owners are shown and kept */
 	const char *mountpoint;	   /* absolute, or /dev/fd/N: mounted already */
 	const char *mount_options; /* for libfuse, separated by commas */
 	double timeout;		   /* seconds for which the kernel may keep what it was told */

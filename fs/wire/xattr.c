@@ -3,8 +3,10 @@
  * switched off.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/ids.h"
 #include "wire/reply.h"
 
 static int is_refused(const struct ply_wire *w, const char *name)
@@ -36,6 +38,8 @@ void ply_op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t si
 	struct ply_node *node = node_for(w, ino, name, &err);
 	ssize_t n = err ? err : ply_getxattr(w->cfg.u, node, name, ply_task.room, room(size));
 
+	if (n > 0 && size && ply_ids_in_value(w->cfg.ids, name))
+		ply_ids_show_value(w->cfg.ids, ply_task.room, (size_t)n);
 	ply_reply_value(req, size, n, ply_task.room);
 }
 
@@ -70,6 +74,31 @@ void ply_op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 	ply_reply_value(req, size, n, ply_task.room);
 }
 
+/* Sets a value whose ids the layers keep as others; the request itself stays as it is. */
+static int set_mapped(const struct ply_wire *w, struct ply_node *node, const char *name,
+		      const void *value, size_t size, int flags)
+{
+	void *kept = malloc(size + 1);
+	ssize_t n;
+
+	if (!kept)
+		return -ENOMEM;
+	memcpy(kept, value, size);
+	n = ply_ids_keep_value(w->cfg.ids, kept, size);
+	if (n >= 0)
+		n = ply_setxattr(w->cfg.u, node, name, kept, (size_t)n, flags);
+	free(kept);
+	return (int)n;
+}
+
+static int set_value(const struct ply_wire *w, struct ply_node *node, const char *name,
+		     const void *value, size_t size, int flags)
+{
+	if (ply_ids_in_value(w->cfg.ids, name))
+		return set_mapped(w, node, name, value, size, flags);
+	return ply_setxattr(w->cfg.u, node, name, value, size, flags);
+}
+
 /*
  * Served here and not by libfuse, of which some versions misread the longer header: that says when an ACL
  * is set by somebody who may not keep the file's set-gid bit.
@@ -92,8 +121,7 @@ void ply_raw_setxattr(const struct ply_raw *raw)
 			flags |= PLY_XATTR_KILL_SGID;
 		node = node_for(raw->w, raw->in->nodeid, name, &err);
 		if (!err)
-			err = ply_setxattr(raw->w->cfg.u, node, name, name + len + 1, in->size,
-					   flags);
+			err = set_value(raw->w, node, name, name + len + 1, in->size, flags);
 	}
 	ply_reply_raw_err(raw, err);
 }

@@ -244,6 +244,122 @@ by_mount() {
 	eq "what it says" "" "$(cat "$D/out")"
 }
 
+# By mount(8) itself, which finds the program by the type and hands over what stands in fstab.
+by_fstab() {
+	need_root
+	need mount.fuse3
+	touch "$L/f"
+	cp "$PLYFS" "$D/plyfs"
+	echo "source $M fuse.plyfs lowerdir=$L,upperdir=$U,workdir=$W,noauto,nofail,_netdev,x-systemd.requires-mounts-for=/srv,user,rw 0 0" >"$D/fstab"
+	# Where mount(8) looks for programs, seen by nobody else.
+	export D M
+	unshare -m --propagation private bash -c '
+		mount -t tmpfs tmpfs /usr/local/bin && cp "$D/plyfs" /usr/local/bin || exit
+		mount -t fuse.plyfs anything "$M" -o "$(cut -d" " -f4 "$D/fstab")" && ls "$M" && umount "$M"
+		for i in {1..100}; do
+			mount -T "$D/fstab" "$M" 2>"$D/again" && break
+			grep -q "in use" "$D/again" || exit
+		done
+		ls "$M" && findmnt -no FSTYPE "$M" && umount "$M"' >"$D/out" 2>&1 </dev/null || fail "mount: $(cat "$D/out" "$D/again")"
+	eq "names and type" "f f fuse.plyfs" "$(xargs <"$D/out")"
+}
+
+# containerd's snapshotter: mount.fuse3 with one -o after the other
+by_snapshotter() {
+	need_root
+	need mount.fuse3
+	touch "$L/f"
+	mkdir "$D/bin" "$D/l2"
+	ln -s "$PLYFS" "$D/bin/fuse-overlayfs"
+	PATH=$D/bin:$PATH mount.fuse3 overlay "$M" -o "workdir=$W" -o "upperdir=$U" -o "lowerdir=$L:$D/l2" \
+		-o uidmapping=0:1000:10,gidmapping=0:1000:10 -t fuse-overlayfs >"$D/out" 2>&1 </dev/null ||
+		fail "mount.fuse3: $(cat "$D/out")"
+	eq "names and owner" "f 1000:1000" "$(ls "$M") $(stat -c %u:%g "$M/f")"
+	eq "its type" fuse.fuse-overlayfs "$(findmnt -no FSTYPE "$M")"
+}
+
+# Whoever mounted already hands over the descriptor of the device.
+by_descriptor() {
+	need_root
+	touch "$L/f"
+	py "$PLYFS" "lowerdir=$L,upperdir=$U,workdir=$W" "$M" <<'P'
+program, options, at = sys.argv[1:]
+fd = os.open("/dev/fuse", os.O_RDWR)
+data = f"fd={fd},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions"
+if libc.mount(b"plyfs", at.encode(), b"fuse.plyfs", 6, data.encode()):
+    raise OSError(ctypes.get_errno(), "mount")
+done = subprocess.run([program, "-o", options, f"/dev/fd/{fd}"], stdin=subprocess.DEVNULL, pass_fds=[fd], timeout=30)
+os.close(fd)
+eq("exit status", 0, done.returncode)
+eq("names", ["f"], os.listdir(at))
+spit(f"{at}/g", "written")
+libc.umount2(at.encode(), 0)
+P
+	eq "what was written" written "$(cat "$U/g")"
+}
+
+# As containers-storage does it: links with random names, in one string that is longer than a page.
+many_layers() {
+	local i stack=''
+	py "$D" <<'P'
+os.chdir(sys.argv[1])
+os.mkdir("l")
+for i in range(500):
+    os.makedirs(f"layers/{i}/diff/d")
+    spit(f"layers/{i}/diff/d/{i}", f"{i}\n")
+    spit(f"layers/{i}/diff/top", f"{i}\n")
+    os.symlink(f"../layers/{i}/diff", f"l/{i:026}")
+P
+	for ((i = 0; i < 500; i++)); do stack+=$(printf ':%s/l/%026d' "$D" $i); done
+	[ ${#stack} -gt 30000 ] || fail "only ${#stack} bytes of options"
+	up "${stack#:}" volatile,
+	eq "names of all" 500 "$(ls "$M/d" | wc -l)"
+	eq "the top" 0 "$(cat "$M/top")"
+	echo new >"$M/d/499"
+	rm "$M/d/498"
+	again
+	eq "changed at the bottom" "new 499" "$(cat "$M/d/499") $(ls "$M/d" | wc -l)"
+}
+
+# Strings with no good path in them: whatever they are taken for, nothing of the machine is a layer or a work directory.
+garbled() {
+	refused "lowerdir=\"$L" quote
+	refused "lowerdir=$L:\"$L" quote
+	refused "lowerdir=$L,context=\"a,b" quote
+	refused "lowerdir=$L,uidmapping=0:0:1:0:1:1" overlap
+	refused "lowerdir=$L,uidmapping=4000000000:4000000000:4000000000" uidmapping
+	refused "lowerdir=$L,uidmapping=0:99999999999999999999:1" uidmapping
+	refused "lowerdir=$L,upperdir=$U,workd" workdir
+	refused "lowerdir=$L,upperdir=$U,workdir=" workdir
+	py "$PLYFS" "$M" <<'P'
+program, at = sys.argv[1:]
+for text in ["a" * 100000, "a," * 50000, "\\" * 100001, "lowerdir=" + "x:" * 50000, "lowerdir=" + ":" * 100000,
+             'lowerdir="' + "x" * 100000, "uidmapping=" + ":1:1:1" * 16000, "timeout=" + "9" * 100000]:
+    done = subprocess.run([program] + ["-o", text] * 11 + [at], stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
+    eq(f"exit status with {text[:20]}", 1, done.returncode)
+    eq("mounted", False, os.path.ismount(at))
+    if not done.stderr or len(done.stderr.splitlines()[-1]) > 5000:
+        fail(f"with {text[:20]}: {len(done.stderr)} bytes are said")
+P
+}
+
+# Programs that look for fuse-overlayfs by name find it by the alias, and a version that they can read.
+alias() {
+	need make
+	make -C "$top" -s install-alias BUILD="$BUILD" DESTDIR="$D/root" PREFIX=/usr >"$D/out" 2>&1 || fail "install-alias: $(tail -n 3 "$D/out")"
+	local prog=$D/root/usr/bin/fuse-overlayfs line
+	line=$("$prog" --version | head -n 1)
+	[[ $line =~ ^fuse-overlayfs:\ version\ 1\.([0-9]+)$ ]] && [ "${BASH_REMATCH[1]}" -ge 10 ] || fail "version: $line"
+	"$prog" --version | grep -q '^plyfs: version [0-9.]*$' || fail "it does not tell its own version"
+	"$prog" --version | grep -q '^FUSE library version' || fail "it does not tell the library's version"
+	touch "$L/f"
+	"$prog" -o "lowerdir=$L,upperdir=$U,workdir=$W," "$M" </dev/null || fail "mount by the alias"
+	eq "names" f "$(names "$M")"
+	down
+	make -C "$top" -s uninstall BUILD="$BUILD" DESTDIR="$D/root" PREFIX=/usr >"$D/out" 2>&1 || fail "uninstall: $(tail -n 3 "$D/out")"
+	eq "left" "" "$(find "$D/root" ! -type d)"
+}
+
 holds "help and version" tells
 holds "in the foreground until a signal ends it, with a clean unmount" foreground
 holds "SIGINT unmounts, and nothing is lost" interrupted
@@ -257,4 +373,10 @@ holds "unsuitable file systems and missing rights are refused" file_system_error
 holds "a dead mount on the mountpoint is named, or mounted over" dead_mountpoint
 holds "the mount table tells source and type" in_mount_table
 holds "mount.fuse3 mounts it, as for a line of fstab" by_mount
+holds "mount(8) mounts it, by type and by fstab" by_fstab
+holds "containerd's snapshotter mounts it" by_snapshotter
+holds "a descriptor that is mounted already is served" by_descriptor
+holds "500 layers in a string of more than a page" many_layers
+holds "garbled options are refused in a sentence" garbled
+holds "the alias is found and believed" alias
 finish

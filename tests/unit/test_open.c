@@ -131,6 +131,8 @@ static void make_leftovers(struct bed *b)
 		else
 			put_dir(b, name);
 	}
+	put_file(b, "work/work/incompat/volatile", "");
+	chmod(bed_path(b, "work/work"), 0700);
 	put_file(b, "outside/kept", "kept");
 	put_symlink(b, "work/work/#link", bed_path(b, "outside"));
 	put_symlink(b, "work/work/#deep/link", bed_path(b, "outside"));

@@ -139,11 +139,16 @@ static void what_makes_no_sense_is_refused_in_a_sentence(void **state)
 		{ LOWER ",whiteout=none /m", "whiteout=none" },
 		{ LOWER ",xattrs=some /m", "xattrs=some" },
 		{ LOWER ",volatile=1 /m", "volatile takes no value" },
-		{ LOWER ",uidmapping=:0:1000:1 /m", "uidmapping is not supported" },
-		{ LOWER ",gidmapping=0:1000:1 /m", "gidmapping" },
-		{ LOWER ",squash_to_root /m", "squash_to_root" },
-		{ LOWER ",squash_to_uid=0 /m", "squash_to_uid" },
-		{ LOWER ",xattr_permissions=2 /m", "xattr_permissions" },
+		{ LOWER ",uidmapping= /m", "uidmapping=: no range" },
+		{ LOWER ",uidmapping /m", "uidmapping needs a value" },
+		{ LOWER ",gidmapping=0:1000 /m", "gidmapping=0:1000: KEPT:SHOWN" },
+		{ LOWER ",uidmapping=:0:1000:1:5:1000:1 /m", "overlap" },
+		{ LOWER ",uidmapping=0:4294967290:10 /m", "greatest" },
+		{ LOWER ",squash_to_root=1 /m", "takes no value" },
+		{ LOWER ",squash_to_uid=joe /m", "squash_to_uid=joe" },
+		{ LOWER ",squash_to_gid=-1 /m", "squash_to_gid=-1" },
+		{ LOWER ",xattr_permissions=3 /m", "xattr_permissions=3" },
+		{ LOWER ",xattr_permissions /m", "needs a value" },
 		{ LOWER ",plugins=x.so /m", "plugins" },
 		{ LOWER ",datadir+=/d /m", "datadir+" },
 	};
@@ -233,6 +238,8 @@ static void each_option_sets_its_field(void **state)
 	assert_int_equal(o.space, PLY_SPACE_AUTO);
 	assert_int_equal(o.foreground | o.debug | o.noxattrs | o.noacl | o.readonly, 0);
 	assert_string_equal(o.fsname, "plyfs");
+	assert_true(ply_ids_are_plain(&o.ids));
+	assert_int_equal(o.owners, PLY_OWNERS_IN_INODE);
 	ply_options_free(&o);
 
 	assert_int_equal(parse(&o,
@@ -250,6 +257,94 @@ static void each_option_sets_its_field(void **state)
 	assert_int_equal(o.readonly, 1);
 	assert_int_equal(o.debug, 1);
 	assert_int_equal(o.foreground, 1);
+	ply_options_free(&o);
+}
+
+static void owners_are_mapped_squashed_and_kept_aside(void **state)
+{
+	struct ply_options o;
+	struct ply_why why;
+
+	(void)state;
+	assert_int_equal(parse(&o,
+			       LOWER ",uidmapping=:0:1000:1:1:100000:65536,gidmapping=0:5:2,"
+				     "squash_to_root,xattr_permissions=2,static_nlink,ino32_t /m",
+			       &why),
+			 0);
+	assert_int_equal(o.ids.users.n, 2);
+	assert_int_equal(o.ids.groups.n, 1);
+	assert_int_equal(o.ids.squash_user, 0);
+	assert_int_equal(o.ids.squash_group, 0);
+	assert_int_equal(o.owners, PLY_OWNERS_IN_USER);
+	assert_int_equal(o.static_nlink & o.ino32, 1);
+	ply_options_free(&o);
+	assert_int_equal(parse(&o, LOWER ",squash_to_uid=7,squash_to_root /m", &why), 0);
+	assert_int_equal(o.ids.squash_user, 7);
+	assert_int_equal(o.ids.squash_group, 0);
+	ply_options_free(&o);
+	assert_int_equal(parse(&o, LOWER ",squash_to_gid=8,xattr_permissions=1 /m", &why), 0);
+	assert_int_equal(o.ids.squash_user, PLY_ID_NONE);
+	assert_int_equal(o.ids.squash_group, 8);
+	assert_int_equal(o.owners, PLY_OWNERS_IN_SECURITY);
+	ply_options_free(&o);
+}
+
+/* As containers-storage and the containerd snapshotter call it. */
+static void callers_are_understood(void **state)
+{
+	static const struct {
+		const char *line, *paths;
+		size_t nusers;
+	} cases[] = {
+		{ "-o lowerdir=/h/l/A:/h/l/B,upperdir=/h/X/diff,workdir=/h/X/work,, /m",
+		  "|/h/l/A|/h/l/B u=/h/X/diff w=/h/X/work", 0 },
+		{ "-o lowerdir=/h/X/diff:/h/X/empty /m", "|/h/X/diff|/h/X/empty", 0 },
+		{ "-o lowerdir=/h/l/A,upperdir=/u,workdir=/w,volatile,fsync=0,xino=off,"
+		  "context=\"system_u:object_r:container_file_t:s0:c1,c2\","
+		  "uidmapping=:0:1000:1:1:100000:65536,gidmapping=:0:1000:1:1:100000:65536,"
+		  "xattr_permissions=2 /m",
+		  "|/h/l/A u=/u w=/w", 2 },
+		{ "overlay /m -o workdir=/w,upperdir=/u,lowerdir=/a:/b,dev,suid",
+		  "|/a|/b u=/u w=/w", 0 },
+		{ "overlay /m -o workdir=/w -o upperdir=/u -o lowerdir=/a "
+		  "-o uidmapping=0:100000:65536,dev,suid",
+		  "|/a u=/u w=/w", 1 },
+		{ "src /m -o rw,nofail,_netdev,x-systemd.requires=/a,lowerdir=/a,dev,suid", "|/a",
+		  0 },
+		{ "-f -o lowerdir=/a,upperdir=/u,workdir=/w,debug /m", "|/a u=/u w=/w", 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct ply_options o;
+		struct ply_why why;
+		char told[4096];
+
+		if (parse(&o, cases[i].line, &why))
+			fail_msg("%s: %s", cases[i].line, why.text);
+		tell_paths(&o, told);
+		assert_string_equal(told, cases[i].paths);
+		assert_string_equal(o.mountpoint, "/m");
+		assert_int_equal(o.ids.users.n, cases[i].nusers);
+		ply_options_free(&o);
+	}
+}
+
+static void called_by_another_name_it_bears_that(void **state)
+{
+	char name[] = "/usr/bin/fuse-overlayfs", lower[] = "lowerdir=/a";
+	char *argv[] = { name, dash_o, lower, mountpoint, NULL };
+	struct ply_options o;
+	struct ply_why why;
+
+	(void)state;
+	assert_string_equal(ply_options_program(name), "fuse-overlayfs");
+	assert_string_equal(ply_options_program("fuse-overlayfs"), "fuse-overlayfs");
+	assert_string_equal(ply_options_program("/fuse-overlayfs/x"), "plyfs");
+	assert_int_equal(ply_options_init(&o), 0);
+	assert_int_equal(ply_options_parse(&o, 4, argv, &why), 0);
+	assert_string_equal(o.subtype, "fuse-overlayfs");
+	assert_string_equal(o.fsname, "fuse-overlayfs");
 	ply_options_free(&o);
 }
 
@@ -397,6 +492,9 @@ int main(void)
 		cmocka_unit_test(what_makes_no_sense_is_refused_in_a_sentence),
 		cmocka_unit_test(other_words_do_no_harm),
 		cmocka_unit_test(each_option_sets_its_field),
+		cmocka_unit_test(owners_are_mapped_squashed_and_kept_aside),
+		cmocka_unit_test(callers_are_understood),
+		cmocka_unit_test(called_by_another_name_it_bears_that),
 		cmocka_unit_test(all_words_for_not_syncing_are_one),
 		cmocka_unit_test(help_and_version_need_nothing_else),
 		cmocka_unit_test(the_mount_gets_its_options),
