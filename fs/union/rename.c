@@ -356,13 +356,19 @@ static int move_with_aufs(struct renaming *r)
 	return err;
 }
 
+/* Has the upper something of the target's name that is no whiteout? */
+static int target_in_upper(const struct renaming *r)
+{
+	return r->to.node && ply_node_in_upper(r->to.node) &&
+	       (ply_node_is_dir(r->to.node) || r->to.record->in_upper);
+}
+
 /* In two steps, with a way back from the first. */
 static int move_then_whiteout(struct renaming *r)
 {
 	int err = -EINVAL;
 
-	if (r->to.node && ply_node_in_upper(r->to.node) &&
-	    (ply_node_is_dir(r->to.node) || r->to.record->in_upper))
+	if (target_in_upper(r))
 		err = move_by_swap(r);
 	else if (!r->to.node && r->to.covers)
 		err = move_over_whiteout(r);
@@ -372,9 +378,9 @@ static int move_then_whiteout(struct renaming *r)
 	if (err)
 		return err;
 	err = ply_upper_whiteout(&r->u->upper, r->from.fd->fd, r->from.name);
-	if (err && !r->to.node) {
+	if (err && !target_in_upper(r)) {
 		sys_rename(r->to.fd->fd, r->to.name, r->from.fd->fd, r->from.name, 0);
-		if (r->to.covers)
+		if (!r->to.node && r->to.covers)
 			ply_upper_whiteout(&r->u->upper, r->to.fd->fd, r->to.name);
 	}
 	return err;

@@ -1,6 +1,7 @@
 /*
- * Renames. A judge that can't rename a directory with lower content (EXDEV) gets it moved by hand, so that its
- * tree goes on being comparable: files keep their inodes, directories are made anew with all attributes.
+ * Renames. A judge that can't rename a directory with lower content (EXDEV: its path is too long for a mark, or
+ * marks are switched off) gets it moved by hand, so that its tree goes on being comparable: files keep their
+ * inodes, directories are made anew with all attributes.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,52 +17,66 @@ static const char SPARE[] = ".plydiff-spare";
 
 /* ---- by hand ---- */
 
-static int move_object(const char *from, const char *to)
+static int move_object(int sdir, const char *from, int ddir, const char *to);
+
+/* All entries, from one open directory to the other. */
+static int move_entries(int src, int dst)
+{
+	struct pd_names names;
+	int err = pd_list(src, &names);
+
+	for (size_t i = 0; i < names.count && !err; i++)
+		err = move_object(src, names.name[i], dst, names.name[i]);
+	pd_names_free(&names);
+	return err;
+}
+
+static int move_dir(int sdir, const char *from, int ddir, const char *to, const struct stat *st)
+{
+	struct timespec times[2] = { st->st_atim, st->st_mtim };
+	int src = openat(sdir, from, O_RDONLY | O_DIRECTORY | O_CLOEXEC), dst = -1, err = 0;
+
+	if (src < 0 || mkdirat(ddir, to, 0700) != 0)
+		err = -errno;
+	if (!err)
+		dst = openat(ddir, to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (!err)
+		err = dst < 0 ? -errno : move_entries(src, dst);
+	if (!err)
+		err = pd_copy_attrs(sdir, from, ddir, to, 0);
+	if (!err && utimensat(ddir, to, times, AT_SYMLINK_NOFOLLOW) != 0)
+		err = -errno;
+	if (src >= 0)
+		close(src);
+	if (dst >= 0)
+		close(dst);
+	if (!err && unlinkat(sdir, from, AT_REMOVEDIR) != 0)
+		err = -errno;
+	return err;
+}
+
+static int move_object(int sdir, const char *from, int ddir, const char *to)
 {
 	struct stat st;
-	int err = 0;
 
-	if (lstat(from, &st) != 0)
+	if (fstatat(sdir, from, &st, AT_SYMLINK_NOFOLLOW) != 0)
 		return -errno;
-	if (!S_ISDIR(st.st_mode)) {
-		if (linkat(AT_FDCWD, from, AT_FDCWD, to, 0) != 0 || unlink(from) != 0)
-			return -errno;
-		return 0;
-	}
-	int dir = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct pd_names names;
-
-	if (dir < 0 || mkdir(to, 0700) != 0)
+	if (S_ISDIR(st.st_mode))
+		return move_dir(sdir, from, ddir, to, &st);
+	if (linkat(sdir, from, ddir, to, 0) != 0 || unlinkat(sdir, from, 0) != 0)
 		return -errno;
-	err = pd_list(dir, &names);
-	for (size_t i = 0; i < names.count && !err; i++) {
-		char *a = pd_format("%s/%s", from, names.name[i]);
-		char *b = pd_format("%s/%s", to, names.name[i]);
-
-		err = move_object(a, b);
-		free(a);
-		free(b);
-	}
-	pd_names_free(&names);
-	close(dir);
-	struct timespec times[2] = { st.st_atim, st.st_mtim };
-
-	if (!err)
-		err = pd_copy_attrs(AT_FDCWD, from, AT_FDCWD, to, 0);
-	if (!err && utimensat(AT_FDCWD, to, times, AT_SYMLINK_NOFOLLOW) != 0)
-		err = -errno;
-	return err ? err : rmdir(from) == 0 ? 0 : -errno;
+	return 0;
 }
 
 static int exchange_objects(const char *p, const char *q)
 {
 	struct stat root;
-	int err = lstat(".", &root) == 0 ? move_object(p, SPARE) : -errno;
+	int err = lstat(".", &root) == 0 ? move_object(AT_FDCWD, p, AT_FDCWD, SPARE) : -errno;
 
 	if (!err)
-		err = move_object(q, p);
+		err = move_object(AT_FDCWD, q, AT_FDCWD, p);
 	if (!err)
-		err = move_object(SPARE, q);
+		err = move_object(AT_FDCWD, SPARE, AT_FDCWD, q);
 	/* The spare name stood in the root. */
 	struct timespec times[2] = { root.st_atim, root.st_mtim };
 	bool in_root = !strchr(p, '/') || !strchr(q, '/');
@@ -78,7 +93,7 @@ static int rename_by_hand(const char *p, const char *q, unsigned flags)
 	if (flags & RENAME_EXCHANGE)
 		err = exchange_objects(p, q);
 	else if (rmdir(q) == 0 || errno == ENOENT)
-		err = move_object(p, q);
+		err = move_object(AT_FDCWD, p, AT_FDCWD, q);
 	else
 		err = -errno;
 	errno = -err;
