@@ -93,6 +93,28 @@ static int check(const struct renaming *r)
 	return 0;
 }
 
+static int check_empty(const struct renaming *r)
+{
+	int empty = ply_dir_is_empty(r->u, r->to.node);
+
+	if (empty > 0)
+		return 0;
+	return empty ? empty : -ENOTEMPTY;
+}
+
+/* Before a whole tree is copied for nothing; it is looked at once more under all locks. */
+static int check_target(const struct renaming *r)
+{
+	int err;
+
+	if (!r->copies || (r->flags & RENAME_EXCHANGE) || !is_merged(r->from.node) || !r->to.node)
+		return 0;
+	pthread_mutex_lock(&r->to.node->lock);
+	err = check_empty(r);
+	pthread_mutex_unlock(&r->to.node->lock);
+	return err;
+}
+
 static int bring_up_moving(const struct renaming *r, struct ply_node *node)
 {
 	return r->copies && is_merged(node) ? ply_copyup_tree(r->u, node)
@@ -101,8 +123,10 @@ static int bring_up_moving(const struct renaming *r, struct ply_node *node)
 
 static int bring_up(const struct renaming *r)
 {
-	int err = ply_copyup(r->u, r->from.dir, PLY_WHOLE_FILE);
+	int err = check_target(r);
 
+	if (!err)
+		err = ply_copyup(r->u, r->from.dir, PLY_WHOLE_FILE);
 	if (!err)
 		err = ply_copyup(r->u, r->to.dir, PLY_WHOLE_FILE);
 	if (!err)
@@ -208,15 +232,6 @@ static int prepare_dir(struct renaming *r, struct end *moving, const struct end 
 	if (!goal->covers && !(moving->moved && moving->moved->redirect))
 		return 0;
 	return ply_upper_set_opaque(&r->u->upper, moving->fd->fd, moving->name);
-}
-
-static int check_empty(const struct renaming *r)
-{
-	int empty = ply_dir_is_empty(r->u, r->to.node);
-
-	if (empty > 0)
-		return 0;
-	return empty ? empty : -ENOTEMPTY;
 }
 
 /* The inode that loses its name must go on; without a descriptor it goes on in the work directory. */

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/sys.h"
 #include "union/copyup.h"
 #include "union/index.h"
 #include "union/listing.h"
@@ -49,27 +50,38 @@ static int add_dir(struct subtree *s, struct ply_node *dir)
 	return 0;
 }
 
+/* Gives the file in the upper a name that so far only a lower layer has. Both locks are held. */
+static int link_up(struct subtree *s, struct ply_node *node, struct ply_name *record)
+{
+	struct ply_dir_times times;
+	struct ply_fd *fd;
+	int err = ply_dir_open(s->u, s->dir, PLY_UPPER, &fd);
+
+	if (err)
+		return err;
+	err = ply_dir_times(fd->fd, &times);
+	if (!err)
+		err = ply_index_link_up(s->u, node, record, fd->fd);
+	if (!err) {
+		sys_utimens(fd->fd, "", times.ts);
+		ply_dir_shows(s->u, s->dir, record->text, ply_node_type(node));
+	}
+	ply_fd_put(s->u->fds, fd);
+	return err;
+}
+
 /* A file with several names may be up without this one, which goes with its directory. */
 static int bring_up_name(struct subtree *s, struct ply_node *node, const char *name)
 {
-	struct ply_union *u = s->u;
 	struct ply_name *record;
-	struct ply_fd *fd;
-	int err = ply_copyup_to_move(u, node);
+	int err = ply_copyup_to_move(s->u, node);
 
 	if (!err)
-		err = ply_lock_name(u, s->dir, node, name, &record);
+		err = ply_lock_name(s->u, s->dir, node, name, &record);
 	if (err)
 		return err == -EAGAIN ? 0 : err;
-	if (!record->in_upper) {
-		err = ply_dir_open(u, s->dir, PLY_UPPER, &fd);
-		if (!err) {
-			err = ply_index_link_up(u, node, record, fd->fd);
-			ply_fd_put(u->fds, fd);
-		}
-		if (!err)
-			ply_dir_shows(u, s->dir, name, ply_node_type(node));
-	}
+	if (!record->in_upper)
+		err = link_up(s, node, record);
 	ply_unlock_name(s->dir, node);
 	return err;
 }
@@ -162,6 +174,24 @@ static int keep_number(struct ply_union *u, struct ply_node *dir, int fd)
 	return ply_origin_make_impure(u, dir, fd);
 }
 
+/* The marks, in the upper directory fd. */
+static int make_alone(struct ply_union *u, struct ply_node *dir, int fd)
+{
+	struct ply_dir_times times;
+	int err = ply_dir_times(fd, &times);
+
+	if (!err)
+		err = keep_number(u, dir, fd);
+	if (!err)
+		err = ply_upper_set_opaque(&u->upper, fd, ".");
+	if (err)
+		return err;
+	/* Readers need not know what to do with a whiteout where nothing is below; it does no harm in itself. */
+	ply_upper_clear_whiteouts(&u->upper, fd);
+	sys_utimens(fd, "", times.ts);
+	return 0;
+}
+
 /* Cuts the directory off from the lower layers. dir->lock is held. -EAGAIN: something still needs them. */
 static int cut_off_locked(struct ply_union *u, struct ply_node *dir)
 {
@@ -173,12 +203,7 @@ static int cut_off_locked(struct ply_union *u, struct ply_node *dir)
 	err = ply_dir_open(u, dir, PLY_UPPER, &fd);
 	if (err)
 		return err;
-	err = keep_number(u, dir, fd->fd);
-	if (!err)
-		err = ply_upper_set_opaque(&u->upper, fd->fd, ".");
-	/* Readers need not know what to do with a whiteout where nothing is below; it does no harm in itself. */
-	if (!err)
-		ply_upper_clear_whiteouts(&u->upper, fd->fd);
+	err = make_alone(u, dir, fd->fd);
 	ply_fd_put(u->fds, fd);
 	if (err)
 		return err;

@@ -1,7 +1,7 @@
 /*
  * Renames. A judge that can't rename a directory with lower content (EXDEV: its path is too long for a mark, or
  * marks are switched off) gets it moved by hand, so that its tree goes on being comparable: files keep their
- * inodes, directories are made anew with all attributes.
+ * inodes, directories are made anew with all attributes, and opened anew where they are open.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -86,6 +86,45 @@ static int exchange_objects(const char *p, const char *q)
 	return err;
 }
 
+/* Slots that are open on a directory at or below path, which was made anew at now_at, are opened there. */
+static void reopen_below(struct pd_sys *sys, char *const was[PD_SLOTS], const char *path,
+			 const char *now_at)
+{
+	char *below = pd_format("%s/%s", sys->root, path);
+	size_t len = strlen(below);
+
+	for (int i = 0; i < PD_SLOTS; i++) {
+		if (!was[i] || strncmp(was[i], below, len) != 0 ||
+		    (was[i][len] && was[i][len] != '/'))
+			continue;
+		char *at = pd_format("%s%s", now_at, was[i] + len);
+		int fd = open(at, fcntl(sys->fd[i], F_GETFL) | O_CLOEXEC);
+
+		if (fd >= 0 && dup3(fd, sys->fd[i], O_CLOEXEC) >= 0)
+			close(fd);
+		free(at);
+	}
+	free(below);
+}
+
+/* Where the slots' directories are; other files keep their inodes. */
+static void find_slots(const struct pd_sys *sys, char *was[PD_SLOTS])
+{
+	char at[4096], link[64];
+	struct stat st;
+
+	for (int i = 0; i < PD_SLOTS; i++) {
+		was[i] = NULL;
+		if (sys->fd[i] < 0 || fstat(sys->fd[i], &st) != 0 || !S_ISDIR(st.st_mode))
+			continue;
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", sys->fd[i]);
+		ssize_t n = readlink(link, at, sizeof(at) - 1);
+
+		if (n > 0)
+			was[i] = strndup(at, (size_t)n);
+	}
+}
+
 static int rename_by_hand(const char *p, const char *q, unsigned flags)
 {
 	int err = 0;
@@ -108,10 +147,20 @@ static long do_rename(struct pd_sys *sys, const struct pd_step *s, const char *p
 	if (rc == 0 || errno != EXDEV || sys->tested || sys->probing)
 		return rc;
 	/* The permissions were checked before EXDEV was answered. */
+	char *was[PD_SLOTS];
+
 	pd_become(0);
+	find_slots(sys, was);
 	rc = rename_by_hand(p, q, flags);
 	int err = errno;
 
+	if (rc == 0) {
+		reopen_below(sys, was, p, q);
+		if (flags & RENAME_EXCHANGE)
+			reopen_below(sys, was, q, p);
+	}
+	for (int i = 0; i < PD_SLOTS; i++)
+		free(was[i]);
 	pd_become(s->as);
 	errno = err;
 	return rc;
