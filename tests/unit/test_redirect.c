@@ -359,6 +359,32 @@ static void test_a_move_is_marked_as_the_kernel_marks_it(void **state)
 	bed_close(b);
 }
 
+/* A path in the layer that has the data would be hidden by what the layers above did to it. */
+static void test_files_of_moved_directories_find_their_data(void **state)
+{
+	struct bed *b = *state;
+
+	static char f[60001], g[60001];
+
+	memset(f, 'f', sizeof(f) - 1);
+	memset(g, 'g', sizeof(g) - 1);
+	put_file(b, "l1/b/f", f);
+	put_file(b, "l1/b/g", g);
+	put_dir(b, "l0/a");
+	put_xattr(b, "l0/a", TRUSTED, "b");
+	put_whiteout(b, "l0/b");
+	bed_open(b, 2, 0, &(struct ply_union_config){ .metacopy = 1 });
+	assert_ok(u_chmod(b, "a/f", 0600));
+	assert_ok(u_rename(b, "a/f", "z", 0));
+	assert_string_equal(redirect_of(b, "up/z"), "/a/f");
+	assert_true(!strcmp(u_text(b, "z"), f));
+	assert_ok(u_rename(b, "a", "c", 0));
+	assert_ok(u_rename(b, "c/g", "y", 0));
+	assert_true(!strcmp(u_text(b, "y"), g));
+	assert_same_again(b, TREE_ALL);
+	bed_close(b);
+}
+
 struct move {
 	char op; /* m: rename, x: exchange, d: mkdir, r: unlink or rmdir, w: write */
 	const char *a, *b;
@@ -539,8 +565,8 @@ static void test_other_readers_must_follow_or_it_is_copied(void **state)
 	assert_ok(u_rename(b, "p/d", "p/m", 0));
 	assert_null(disk_xattr(b, "up/p/m", USER));
 	assert_string_equal(disk_xattr(b, "up/p/m", "user.overlay.opaque"), "y");
-	assert_string_equal(disk_text(b, "up/p/m/s/h"), "h of l1");
 	bed_close(b);
+	assert_string_equal(disk_text(b, "up/p/m/s/h"), "h of l1");
 	how.redirect_dir = PLY_REDIRECT_ON;
 	bed_open(b, 2, 0, &how);
 	assert_ok(u_rename(b, "p/e", "m", 0));
@@ -707,6 +733,7 @@ int main(void)
 		bed_test(test_marks_are_not_followed_where_that_is_not_wanted),
 		bed_test(test_the_data_of_metadata_only_files_is_found),
 		bed_test(test_a_move_is_marked_as_the_kernel_marks_it),
+		bed_test(test_files_of_moved_directories_find_their_data),
 		bed_test(test_moved_directories_keep_what_they_have),
 		bed_test(test_with_hardly_any_descriptors),
 		bed_test(test_with_marks_in_the_user_space),
