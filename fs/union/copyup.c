@@ -67,12 +67,7 @@ void ply_before_long(struct ply_union *u)
 		u->before_long(u->before_long_arg);
 }
 
-/* Puts a directory's times back after an entry was put into it. */
-struct times {
-	struct timespec ts[2];
-};
-
-static int save_times(int dirfd, struct times *t)
+int ply_dir_times(int dirfd, struct ply_dir_times *t)
 {
 	struct statx stx;
 	int err = sys_statx(dirfd, "", STATX_ATIME | STATX_MTIME, &stx);
@@ -89,8 +84,8 @@ static int save_times(int dirfd, struct times *t)
 /* Moves what was built to its name; the parent's times stay what they were. Its lock is held. */
 static int move_in(struct ply_union *u, const char *tmp, int dirfd, const char *name)
 {
-	struct times times;
-	int err = save_times(dirfd, &times);
+	struct ply_dir_times times;
+	int err = ply_dir_times(dirfd, &times);
 	mode_t mode;
 
 	if (err)

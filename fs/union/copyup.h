@@ -20,6 +20,12 @@ int ply_copyup(struct ply_union *u, struct ply_node *node, off_t limit);
 /* The same without data, for an inode that is about to get another name, by which its data must be found. */
 int ply_copyup_to_move(struct ply_union *u, struct ply_node *node);
 
+/* A directory's times, to be put back by sys_utimens after what its users are not to see. 0 or -errno. */
+struct ply_dir_times {
+	struct timespec ts[2];
+};
+int ply_dir_times(int dirfd, struct ply_dir_times *t);
+
 /* Calls the hook for what may take long. */
 void ply_before_long(struct ply_union *u);
 

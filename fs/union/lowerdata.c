@@ -114,23 +114,45 @@ void ply_lowerdata_attr(const struct ply_lowerdata *data, struct statx *attr)
 	attr->stx_blocks = data->blocks;
 }
 
+/* What is to be said of where the data is: that the mark says so far, or what it says of another name. */
+static int path_to_data(struct ply_union *u, struct ply_node *node, const struct ply_place *place,
+			char to[PLY_REDIRECT_MAX + 1])
+{
+	char redirect[PLY_REDIRECT_MAX + 1];
+	const struct ply_name *name;
+	int below = ply_mark_below(place->layer, place->fd, place->name, redirect);
+
+	if (below < 0)
+		return below;
+	pthread_mutex_lock(&u->tree);
+	name = node->names;
+	while (name && name->dead)
+		name = name->next;
+	pthread_mutex_unlock(&u->tree);
+	/* Without a name it is not to get another one either. */
+	if (!name)
+		return -ENOENT;
+	return ply_redirect_path(u, name->parent,
+				 below == PLY_BELOW_ELSEWHERE ? redirect : name->text, to);
+}
+
 int ply_lowerdata_pin(struct ply_union *u, struct ply_node *node)
 {
 	struct ply_lowerdata *data = node->lowerdata;
 	char to[PLY_REDIRECT_MAX + 1];
 	struct ply_place place;
-	int n, err;
+	int err;
 
 	PLY_ASSERT_LOCKED(&node->lock);
 	if (!data || data->pinned || !data->layer)
 		return 0;
-	n = snprintf(to, sizeof(to), "/%s", data->path);
-	if ((size_t)n >= sizeof(to))
-		return -ENAMETOOLONG;
 	err = ply_place_of(u, node, &place);
 	if (err)
 		return err;
-	err = ply_upper_set_mark(&u->upper, place.fd, place.name, PLY_MARK_REDIRECT, to, (size_t)n);
+	err = path_to_data(u, node, &place, to);
+	if (!err)
+		err = ply_upper_set_mark(&u->upper, place.fd, place.name, PLY_MARK_REDIRECT, to,
+					 strlen(to));
 	ply_place_put(u, &place);
 	data->pinned = !err;
 	return err;

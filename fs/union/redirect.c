@@ -369,33 +369,53 @@ void ply_moved_install(struct ply_union *u, struct ply_node *node, struct ply_mo
 	ply_moved_free(old);
 }
 
-/* Where the lowers without the upper have the directory. From the end; the tree lock is held. */
-static int lower_path_locked(const struct ply_union *u, const struct ply_node *node,
-			     char redirect[PLY_REDIRECT_MAX + 1])
+/* Puts a name, or all the rest of the path, before what there is from *at on: 1 when it is all now. */
+static int prepend(char *redirect, size_t *at, const char *text)
+{
+	size_t len = strlen(text);
+
+	if (len + 1 > *at)
+		return -ENAMETOOLONG;
+	*at -= len;
+	memcpy(redirect + *at, text, len);
+	if (*text == '/')
+		return 1;
+	redirect[--*at] = '/';
+	return 0;
+}
+
+/* Where the lowers without the upper have name of dir. The tree lock is held. */
+static int lower_path_locked(const struct ply_union *u, const struct ply_node *dir,
+			     const char *name, char redirect[PLY_REDIRECT_MAX + 1])
 {
 	size_t at = PLY_REDIRECT_MAX;
+	int done;
 
 	redirect[at] = '\0';
-	for (; node != u->root; node = node->names->parent) {
-		const struct ply_moved *moved = node->dir->moved;
-		const char *text = moved ? moved->redirect : NULL;
-		size_t len;
+	done = prepend(redirect, &at, name);
+	for (; !done && dir != u->root; dir = dir->names->parent) {
+		const struct ply_moved *moved = dir->dir->moved;
 
-		if (!node->names)
+		if (!dir->names)
 			return -ESTALE;
-		if (!text)
-			text = node->names->text;
-		len = strlen(text);
-		if (len + 1 > at)
-			return -ENAMETOOLONG;
-		at -= len;
-		memcpy(redirect + at, text, len);
-		if (*text == '/')
-			break;
-		redirect[--at] = '/';
+		done = prepend(redirect, &at,
+			       moved && moved->redirect ? moved->redirect : dir->names->text);
 	}
+	if (done < 0)
+		return done;
 	memmove(redirect, redirect + at, PLY_REDIRECT_MAX + 1 - at);
 	return 0;
+}
+
+int ply_redirect_path(struct ply_union *u, struct ply_node *dir, const char *name,
+		      char redirect[PLY_REDIRECT_MAX + 1])
+{
+	int err;
+
+	pthread_mutex_lock(&u->tree);
+	err = lower_path_locked(u, dir, name, redirect);
+	pthread_mutex_unlock(&u->tree);
+	return err;
 }
 
 static int needed_locked(const struct ply_union *u, const struct ply_node *node,
@@ -413,7 +433,7 @@ static int needed_locked(const struct ply_union *u, const struct ply_node *node,
 		strcpy(redirect, node->names->text);
 		return 1;
 	}
-	err = lower_path_locked(u, node, redirect);
+	err = lower_path_locked(u, node->names->parent, own ? own : node->names->text, redirect);
 	return err ? err : 1;
 }
 

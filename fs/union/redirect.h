@@ -67,6 +67,12 @@ int ply_moved_make(struct ply_union *u, struct ply_node *node, struct ply_moved 
 void ply_moved_install(struct ply_union *u, struct ply_node *node, struct ply_moved *moved);
 
 /*
+ * The path by which the lower layers, seen without the upper, have something by a name of dir: what a redirect has
+ * to say of it, whichever of them has it. It does not change while dir is renamed. -ENAMETOOLONG.
+ */
+int ply_redirect_path(struct ply_union *u, struct ply_node *dir, const char *name,
+		      char redirect[PLY_REDIRECT_MAX + 1]);
+/*
  * The redirect that a merged directory needs in its upper part before it is moved to newdir: 1 and the value
  * in redirect, 0 when it has one that will do; -ENAMETOOLONG. rename_lock is held.
  */

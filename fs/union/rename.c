@@ -93,6 +93,28 @@ static int check(const struct renaming *r)
 	return 0;
 }
 
+static int check_empty(const struct renaming *r)
+{
+	int empty = ply_dir_is_empty(r->u, r->to.node);
+
+	if (empty > 0)
+		return 0;
+	return empty ? empty : -ENOTEMPTY;
+}
+
+/* Before a whole tree is copied for nothing; it is looked at once more under all locks. */
+static int check_target(const struct renaming *r)
+{
+	int err;
+
+	if (!r->copies || (r->flags & RENAME_EXCHANGE) || !is_merged(r->from.node) || !r->to.node)
+		return 0;
+	pthread_mutex_lock(&r->to.node->lock);
+	err = check_empty(r);
+	pthread_mutex_unlock(&r->to.node->lock);
+	return err;
+}
+
 static int bring_up_moving(const struct renaming *r, struct ply_node *node)
 {
 	return r->copies && is_merged(node) ? ply_copyup_tree(r->u, node)
@@ -101,8 +123,10 @@ static int bring_up_moving(const struct renaming *r, struct ply_node *node)
 
 static int bring_up(const struct renaming *r)
 {
-	int err = ply_copyup(r->u, r->from.dir, PLY_WHOLE_FILE);
+	int err = check_target(r);
 
+	if (!err)
+		err = ply_copyup(r->u, r->from.dir, PLY_WHOLE_FILE);
 	if (!err)
 		err = ply_copyup(r->u, r->to.dir, PLY_WHOLE_FILE);
 	if (!err)
@@ -208,15 +232,6 @@ static int prepare_dir(struct renaming *r, struct end *moving, const struct end 
 	if (!goal->covers && !(moving->moved && moving->moved->redirect))
 		return 0;
 	return ply_upper_set_opaque(&r->u->upper, moving->fd->fd, moving->name);
-}
-
-static int check_empty(const struct renaming *r)
-{
-	int empty = ply_dir_is_empty(r->u, r->to.node);
-
-	if (empty > 0)
-		return 0;
-	return empty ? empty : -ENOTEMPTY;
 }
 
 /* The inode that loses its name must go on; without a descriptor it goes on in the work directory. */
@@ -356,13 +371,19 @@ static int move_with_aufs(struct renaming *r)
 	return err;
 }
 
+/* Has the upper something of the target's name that is no whiteout? */
+static int target_in_upper(const struct renaming *r)
+{
+	return r->to.node && ply_node_in_upper(r->to.node) &&
+	       (ply_node_is_dir(r->to.node) || r->to.record->in_upper);
+}
+
 /* In two steps, with a way back from the first. */
 static int move_then_whiteout(struct renaming *r)
 {
 	int err = -EINVAL;
 
-	if (r->to.node && ply_node_in_upper(r->to.node) &&
-	    (ply_node_is_dir(r->to.node) || r->to.record->in_upper))
+	if (target_in_upper(r))
 		err = move_by_swap(r);
 	else if (!r->to.node && r->to.covers)
 		err = move_over_whiteout(r);
@@ -372,9 +393,9 @@ static int move_then_whiteout(struct renaming *r)
 	if (err)
 		return err;
 	err = ply_upper_whiteout(&r->u->upper, r->from.fd->fd, r->from.name);
-	if (err && !r->to.node) {
+	if (err && !target_in_upper(r)) {
 		sys_rename(r->to.fd->fd, r->to.name, r->from.fd->fd, r->from.name, 0);
-		if (r->to.covers)
+		if (!r->to.node && r->to.covers)
 			ply_upper_whiteout(&r->u->upper, r->to.fd->fd, r->to.name);
 	}
 	return err;

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/sys.h"
 #include "union/copyup.h"
 #include "union/index.h"
 #include "union/listing.h"
@@ -49,27 +50,38 @@ static int add_dir(struct subtree *s, struct ply_node *dir)
 	return 0;
 }
 
+/* Gives the file in the upper a name that so far only a lower layer has. Both locks are held. */
+static int link_up(struct subtree *s, struct ply_node *node, struct ply_name *record)
+{
+	struct ply_dir_times times;
+	struct ply_fd *fd;
+	int err = ply_dir_open(s->u, s->dir, PLY_UPPER, &fd);
+
+	if (err)
+		return err;
+	err = ply_dir_times(fd->fd, &times);
+	if (!err)
+		err = ply_index_link_up(s->u, node, record, fd->fd);
+	if (!err) {
+		sys_utimens(fd->fd, "", times.ts);
+		ply_dir_shows(s->u, s->dir, record->text, ply_node_type(node));
+	}
+	ply_fd_put(s->u->fds, fd);
+	return err;
+}
+
 /* A file with several names may be up without this one, which goes with its directory. */
 static int bring_up_name(struct subtree *s, struct ply_node *node, const char *name)
 {
-	struct ply_union *u = s->u;
 	struct ply_name *record;
-	struct ply_fd *fd;
-	int err = ply_copyup_to_move(u, node);
+	int err = ply_copyup_to_move(s->u, node);
 
 	if (!err)
-		err = ply_lock_name(u, s->dir, node, name, &record);
+		err = ply_lock_name(s->u, s->dir, node, name, &record);
 	if (err)
 		return err == -EAGAIN ? 0 : err;
-	if (!record->in_upper) {
-		err = ply_dir_open(u, s->dir, PLY_UPPER, &fd);
-		if (!err) {
-			err = ply_index_link_up(u, node, record, fd->fd);
-			ply_fd_put(u->fds, fd);
-		}
-		if (!err)
-			ply_dir_shows(u, s->dir, name, ply_node_type(node));
-	}
+	if (!record->in_upper)
+		err = link_up(s, node, record);
 	ply_unlock_name(s->dir, node);
 	return err;
 }
@@ -140,11 +152,20 @@ static int all_stand_alone(struct ply_union *u, struct ply_node *dir)
 	return 1;
 }
 
-/*
- * The upper directory fd is to keep its number, that of the topmost lower part, and so are the directories in it,
- * which were cut off before. dir->lock is held.
- */
-static int keep_number(struct ply_union *u, struct ply_node *dir, int fd)
+static int make_impure(struct ply_union *u, struct ply_node *dir)
+{
+	struct ply_fd *fd;
+	int err = ply_dir_open(u, dir, PLY_UPPER, &fd);
+
+	if (err)
+		return err;
+	err = ply_origin_make_impure(u, dir, fd->fd);
+	ply_fd_put(u->fds, fd);
+	return err;
+}
+
+/* The upper directory fd, in parent's, is to keep its number, that of the topmost lower part. */
+static int keep_number(struct ply_union *u, struct ply_node *parent, struct ply_node *dir, int fd)
 {
 	unsigned layer = dir->dir->lowers[0].layer;
 	struct ply_place lower = { .layer = &u->layers[layer], .name = "" };
@@ -159,11 +180,29 @@ static int keep_number(struct ply_union *u, struct ply_node *dir, int fd)
 	if (err <= 0)
 		return err;
 	dir->has_origin = 1;
-	return ply_origin_make_impure(u, dir, fd);
+	return make_impure(u, parent);
 }
 
-/* Cuts the directory off from the lower layers. dir->lock is held. -EAGAIN: something still needs them. */
-static int cut_off_locked(struct ply_union *u, struct ply_node *dir)
+/* The marks, in the upper directory fd. */
+static int make_alone(struct ply_union *u, struct ply_node *parent, struct ply_node *dir, int fd)
+{
+	struct ply_dir_times times;
+	int err = ply_dir_times(fd, &times);
+
+	if (!err)
+		err = keep_number(u, parent, dir, fd);
+	if (!err)
+		err = ply_upper_set_opaque(&u->upper, fd, ".");
+	if (err)
+		return err;
+	/* Readers need not know what to do with a whiteout where nothing is below; it does no harm in itself. */
+	ply_upper_clear_whiteouts(&u->upper, fd);
+	sys_utimens(fd, "", times.ts);
+	return 0;
+}
+
+/* Cuts the directory off from the lower layers. -EAGAIN: something still needs them. Both locks are held. */
+static int cut_off_locked(struct ply_union *u, struct ply_node *parent, struct ply_node *dir)
 {
 	struct ply_fd *fd;
 	int err = all_stand_alone(u, dir);
@@ -173,12 +212,7 @@ static int cut_off_locked(struct ply_union *u, struct ply_node *dir)
 	err = ply_dir_open(u, dir, PLY_UPPER, &fd);
 	if (err)
 		return err;
-	err = keep_number(u, dir, fd->fd);
-	if (!err)
-		err = ply_upper_set_opaque(&u->upper, fd->fd, ".");
-	/* Readers need not know what to do with a whiteout where nothing is below; it does no harm in itself. */
-	if (!err)
-		ply_upper_clear_whiteouts(&u->upper, fd->fd);
+	err = make_alone(u, parent, dir, fd->fd);
 	ply_fd_put(u->fds, fd);
 	if (err)
 		return err;
@@ -188,15 +222,38 @@ static int cut_off_locked(struct ply_union *u, struct ply_node *dir)
 	return 0;
 }
 
+/* The directory's parent, with a reference; NULL when it was removed. */
+static struct ply_node *get_parent(struct ply_union *u, struct ply_node *dir)
+{
+	struct ply_node *parent = NULL;
+
+	pthread_mutex_lock(&u->tree);
+	if (dir->names && !dir->names->dead) {
+		parent = dir->names->parent;
+		parent->refs++;
+	}
+	pthread_mutex_unlock(&u->tree);
+	return parent;
+}
+
 static int cut_off(struct ply_union *u, struct ply_node *dir)
 {
+	struct ply_node *parent = get_parent(u, dir);
+	struct ply_node *const both[PLY_LOCK_NODES] = { parent, dir };
 	int err = 0;
 
-	pthread_mutex_lock(&dir->lock);
 	/* What was removed meanwhile is of no concern. */
-	if (has_lowers(dir) && ply_node_has_name(u, dir))
-		err = cut_off_locked(u, dir);
-	pthread_mutex_unlock(&dir->lock);
+	if (!parent)
+		return 0;
+	ply_nodes_lock(both);
+	if (!ply_node_has_name(u, dir))
+		err = 0;
+	else if (dir->names->parent != parent)
+		err = -EAGAIN;
+	else if (has_lowers(dir))
+		err = cut_off_locked(u, parent, dir);
+	ply_nodes_unlock(both);
+	ply_node_unref(u, parent);
 	return err;
 }
 

@@ -16,9 +16,8 @@
 enum { EXIT_SKIP = 77 };
 
 struct pd_options pd_opt = {
-	.overlay_options = "index=off,redirect_dir=off,metacopy=off",
+	.overlay_options = "index=off,redirect_dir=on,metacopy=off",
 	.base = "/var/tmp",
-	.exdev = true,
 	.judge = true,
 	.reader = true,
 	.swap = true,
@@ -47,9 +46,9 @@ static const char usage[] =
 	"  --hardlinks MODE   none | same-mount: lower files with several names\n"
 	"  --marks KIND       kernel | stray | aufs | xattr | mixed: forms of whiteouts (from the seed)\n"
 	"  --mount-opts O     more options for the program\n"
-	"  --ovl-opts O       options of the kernel's overlayfs (index=off,redirect_dir=off,metacopy=off)\n"
+	"  --ovl-opts O       options of the kernel's overlayfs (index=off,redirect_dir=on,metacopy=off)\n"
 	"  --reader-opts O    options when the kernel reads the result\n"
-	"  --rename-dirs MODE exdev | always: whether EXDEV for a directory is taken\n"
+	"  --rename-dirs MODE exdev | always: whether EXDEV for a directory is taken (always)\n"
 	"  --no-judge         no kernel overlayfs beside    --no-reader   nor at the end\n"
 	"  --no-swap          never change uppers with it\n"
 	"  --tolerate OP:LABEL  take such differences of the tested system (patterns, repeatable)\n"
@@ -132,7 +131,7 @@ static void set_behaviour(struct command *c, int option, const char *arg)
 {
 	switch (option) {
 	case O_RENAME_DIRS:
-		pd_opt.exdev = strcmp(arg, "always") != 0;
+		pd_opt.exdev = strcmp(arg, "exdev") == 0;
 		break;
 	case O_NO_JUDGE:
 		pd_opt.judge = false;

@@ -1,6 +1,7 @@
 /*
- * Renames. A judge that can't rename a directory with lower content (EXDEV) gets it moved by hand, so that its
- * tree goes on being comparable: files keep their inodes, directories are made anew with all attributes.
+ * Renames. A judge that can't rename a directory with lower content (EXDEV: its path is too long for a mark, or
+ * marks are switched off) gets it moved by hand, so that its tree goes on being comparable: files keep their
+ * inodes, directories are made anew with all attributes, and opened anew where they are open.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,52 +17,66 @@ static const char SPARE[] = ".plydiff-spare";
 
 /* ---- by hand ---- */
 
-static int move_object(const char *from, const char *to)
+static int move_object(int sdir, const char *from, int ddir, const char *to);
+
+/* All entries, from one open directory to the other. */
+static int move_entries(int src, int dst)
+{
+	struct pd_names names;
+	int err = pd_list(src, &names);
+
+	for (size_t i = 0; i < names.count && !err; i++)
+		err = move_object(src, names.name[i], dst, names.name[i]);
+	pd_names_free(&names);
+	return err;
+}
+
+static int move_dir(int sdir, const char *from, int ddir, const char *to, const struct stat *st)
+{
+	struct timespec times[2] = { st->st_atim, st->st_mtim };
+	int src = openat(sdir, from, O_RDONLY | O_DIRECTORY | O_CLOEXEC), dst = -1, err = 0;
+
+	if (src < 0 || mkdirat(ddir, to, 0700) != 0)
+		err = -errno;
+	if (!err)
+		dst = openat(ddir, to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (!err)
+		err = dst < 0 ? -errno : move_entries(src, dst);
+	if (!err)
+		err = pd_copy_attrs(sdir, from, ddir, to, 0);
+	if (!err && utimensat(ddir, to, times, AT_SYMLINK_NOFOLLOW) != 0)
+		err = -errno;
+	if (src >= 0)
+		close(src);
+	if (dst >= 0)
+		close(dst);
+	if (!err && unlinkat(sdir, from, AT_REMOVEDIR) != 0)
+		err = -errno;
+	return err;
+}
+
+static int move_object(int sdir, const char *from, int ddir, const char *to)
 {
 	struct stat st;
-	int err = 0;
 
-	if (lstat(from, &st) != 0)
+	if (fstatat(sdir, from, &st, AT_SYMLINK_NOFOLLOW) != 0)
 		return -errno;
-	if (!S_ISDIR(st.st_mode)) {
-		if (linkat(AT_FDCWD, from, AT_FDCWD, to, 0) != 0 || unlink(from) != 0)
-			return -errno;
-		return 0;
-	}
-	int dir = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct pd_names names;
-
-	if (dir < 0 || mkdir(to, 0700) != 0)
+	if (S_ISDIR(st.st_mode))
+		return move_dir(sdir, from, ddir, to, &st);
+	if (linkat(sdir, from, ddir, to, 0) != 0 || unlinkat(sdir, from, 0) != 0)
 		return -errno;
-	err = pd_list(dir, &names);
-	for (size_t i = 0; i < names.count && !err; i++) {
-		char *a = pd_format("%s/%s", from, names.name[i]);
-		char *b = pd_format("%s/%s", to, names.name[i]);
-
-		err = move_object(a, b);
-		free(a);
-		free(b);
-	}
-	pd_names_free(&names);
-	close(dir);
-	struct timespec times[2] = { st.st_atim, st.st_mtim };
-
-	if (!err)
-		err = pd_copy_attrs(AT_FDCWD, from, AT_FDCWD, to, 0);
-	if (!err && utimensat(AT_FDCWD, to, times, AT_SYMLINK_NOFOLLOW) != 0)
-		err = -errno;
-	return err ? err : rmdir(from) == 0 ? 0 : -errno;
+	return 0;
 }
 
 static int exchange_objects(const char *p, const char *q)
 {
 	struct stat root;
-	int err = lstat(".", &root) == 0 ? move_object(p, SPARE) : -errno;
+	int err = lstat(".", &root) == 0 ? move_object(AT_FDCWD, p, AT_FDCWD, SPARE) : -errno;
 
 	if (!err)
-		err = move_object(q, p);
+		err = move_object(AT_FDCWD, q, AT_FDCWD, p);
 	if (!err)
-		err = move_object(SPARE, q);
+		err = move_object(AT_FDCWD, SPARE, AT_FDCWD, q);
 	/* The spare name stood in the root. */
 	struct timespec times[2] = { root.st_atim, root.st_mtim };
 	bool in_root = !strchr(p, '/') || !strchr(q, '/');
@@ -71,6 +86,45 @@ static int exchange_objects(const char *p, const char *q)
 	return err;
 }
 
+/* Slots that are open on a directory at or below path, which was made anew at now_at, are opened there. */
+static void reopen_below(struct pd_sys *sys, char *const was[PD_SLOTS], const char *path,
+			 const char *now_at)
+{
+	char *below = pd_format("%s/%s", sys->root, path);
+	size_t len = strlen(below);
+
+	for (int i = 0; i < PD_SLOTS; i++) {
+		if (!was[i] || strncmp(was[i], below, len) != 0 ||
+		    (was[i][len] && was[i][len] != '/'))
+			continue;
+		char *at = pd_format("%s%s", now_at, was[i] + len);
+		int fd = open(at, fcntl(sys->fd[i], F_GETFL) | O_CLOEXEC);
+
+		if (fd >= 0 && dup3(fd, sys->fd[i], O_CLOEXEC) >= 0)
+			close(fd);
+		free(at);
+	}
+	free(below);
+}
+
+/* Where the slots' directories are; other files keep their inodes. */
+static void find_slots(const struct pd_sys *sys, char *was[PD_SLOTS])
+{
+	char at[4096], link[64];
+	struct stat st;
+
+	for (int i = 0; i < PD_SLOTS; i++) {
+		was[i] = NULL;
+		if (sys->fd[i] < 0 || fstat(sys->fd[i], &st) != 0 || !S_ISDIR(st.st_mode))
+			continue;
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", sys->fd[i]);
+		ssize_t n = readlink(link, at, sizeof(at) - 1);
+
+		if (n > 0)
+			was[i] = strndup(at, (size_t)n);
+	}
+}
+
 static int rename_by_hand(const char *p, const char *q, unsigned flags)
 {
 	int err = 0;
@@ -78,7 +132,7 @@ static int rename_by_hand(const char *p, const char *q, unsigned flags)
 	if (flags & RENAME_EXCHANGE)
 		err = exchange_objects(p, q);
 	else if (rmdir(q) == 0 || errno == ENOENT)
-		err = move_object(p, q);
+		err = move_object(AT_FDCWD, p, AT_FDCWD, q);
 	else
 		err = -errno;
 	errno = -err;
@@ -93,10 +147,20 @@ static long do_rename(struct pd_sys *sys, const struct pd_step *s, const char *p
 	if (rc == 0 || errno != EXDEV || sys->tested || sys->probing)
 		return rc;
 	/* The permissions were checked before EXDEV was answered. */
+	char *was[PD_SLOTS];
+
 	pd_become(0);
+	find_slots(sys, was);
 	rc = rename_by_hand(p, q, flags);
 	int err = errno;
 
+	if (rc == 0) {
+		reopen_below(sys, was, p, q);
+		if (flags & RENAME_EXCHANGE)
+			reopen_below(sys, was, q, p);
+	}
+	for (int i = 0; i < PD_SLOTS; i++)
+		free(was[i]);
 	pd_become(s->as);
 	errno = err;
 	return rc;

@@ -275,9 +275,10 @@ static int add_name(void *arg, const char *name, const struct ply_entry *entry, 
 	struct names *names = arg;
 
 	(void)cookie;
-	if (!entry->node)
+	if (!strcmp(name, ".") || !strcmp(name, ".."))
 		return 1;
-	ply_forget(names->b->u, entry->node, 1);
+	if (entry->node)
+		ply_forget(names->b->u, entry->node, 1);
 	assert_true(names->n < 4096);
 	names->at[names->n++] = strdup(name);
 	return 1;

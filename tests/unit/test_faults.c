@@ -13,7 +13,7 @@
 #include "paths.h"
 
 #define BIG_SIZE 200000
-#define CALLS_MAX 200
+#define CALLS_MAX 500
 
 static void make_lowers(struct bed *b)
 {
@@ -229,6 +229,36 @@ static int op_rename_dir_over_lower(struct bed *b)
 	return u_rename(b, "ud", "empty", 0);
 }
 
+static int op_rename_merged(struct bed *b)
+{
+	return u_rename(b, "d", "moved", 0);
+}
+
+static int op_rename_merged_into(struct bed *b)
+{
+	return u_rename(b, "d/sub", "ud/sub", 0);
+}
+
+static int op_rename_merged_over_whiteout(struct bed *b)
+{
+	return u_rename(b, "d", "coverdir", 0);
+}
+
+static int op_rename_merged_over_hollow(struct bed *b)
+{
+	return u_rename(b, "d", "hollow", 0);
+}
+
+static int op_rename_merged_over_lower(struct bed *b)
+{
+	return u_rename(b, "d/sub", "empty", 0);
+}
+
+static int op_exchange_merged(struct bed *b)
+{
+	return u_rename(b, "d", "hollow", RENAME_EXCHANGE);
+}
+
 static int op_rename_linked(struct bed *b)
 {
 	return u_rename(b, "d/y", "w", 0);
@@ -374,6 +404,12 @@ static const struct op {
 	OP(rename_dir_over_whiteout),
 	OP(rename_dir_over_hollow),
 	OP(rename_dir_over_lower),
+	OP(rename_merged),
+	OP(rename_merged_into),
+	OP(rename_merged_over_whiteout),
+	OP(rename_merged_over_hollow),
+	OP(rename_merged_over_lower),
+	OP(exchange_merged),
 	OP(rename_linked),
 	OP(exchange),
 	OP(exchange_dir),
@@ -543,6 +579,13 @@ static void test_each_call_fails_once_with_aufs_whiteouts(void **state)
 	run_all(*state, &how, &(struct trouble){ .err = -EIO, .start = fail_call, .step = 6 });
 }
 
+static void test_each_call_fails_once_while_directories_are_copied(void **state)
+{
+	struct ply_union_config how = { .redirect_dir = PLY_REDIRECT_COPY };
+
+	run_all(*state, &how, &(struct trouble){ .err = -EIO, .start = fail_call, .step = 6 });
+}
+
 static void test_the_disk_is_full_from_a_call_on(void **state)
 {
 	run_all(*state, NULL,
@@ -563,6 +606,7 @@ int main(void)
 		bed_test(test_each_call_fails_once_with_eio),
 		bed_test(test_each_call_fails_once_with_xattr_whiteouts),
 		bed_test(test_each_call_fails_once_with_aufs_whiteouts),
+		bed_test(test_each_call_fails_once_while_directories_are_copied),
 		bed_test(test_the_disk_is_full_from_a_call_on),
 		bed_test(test_no_descriptor_is_left_for_a_call),
 	};
