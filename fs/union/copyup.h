@@ -10,6 +10,8 @@
 #define PLY_WHOLE_FILE ((off_t)-1)
 #define PLY_NO_DATA ((off_t)-2)
 
+#define PLY_LONG_COPY (128 * 1024) /* bytes from where on a copy may be long */
+
 /*
  * Brings a node and its parents up, when it is not yet; waits when another thread is at it. Of a regular
  * file no more than limit bytes are copied: what a truncation is about to drop need not be; with PLY_NO_DATA none,

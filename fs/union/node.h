@@ -240,6 +240,14 @@ static inline int ply_node_in_upper(const struct ply_node *node)
 	return atomic_load_explicit(&node->state, memory_order_acquire) != PLY_STATE_LOWER;
 }
 
+/* One of the arrows in copyup.c. node->lock is held, and lowerdata is what the new state needs. */
+static inline void ply_node_set_state(struct ply_node *node, enum ply_state state)
+{
+	assert(state > node->state);
+	assert(state == PLY_STATE_UPPER || node->lowerdata);
+	atomic_store_explicit(&node->state, (uint8_t)state, memory_order_release);
+}
+
 /* Is the data to be read from the upper? */
 static inline int ply_node_has_data(const struct ply_node *node)
 {

@@ -157,7 +157,7 @@ static int unmark_locked(struct ply_union *u, struct ply_node *node)
 	if (err && err != -ENOENT && err != -ESTALE)
 		return err;
 	forget(u, node);
-	atomic_store_explicit(&node->state, PLY_STATE_UPPER, memory_order_release);
+	ply_node_set_state(node, PLY_STATE_UPPER);
 	free(node->lowerdata);
 	node->lowerdata = NULL;
 	return 0;

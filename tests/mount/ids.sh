@@ -67,7 +67,7 @@ lists() {
 	setfacl -d -m u:5:rwx "$L/dir"
 	setfacl -m u:70000:r "$L/dir"
 	up "$L" "$maps"
-	eq "shown" "group:100005:r-- user:100004:rw-" "$(echo $(getfacl -npc "$M/0:0" | grep -E '(user|group):[0-9]' | sort))"
+	eq "shown" "group:100005:r-- user:100004:rw-" "$(getfacl -npc "$M/0:0" | grep -E '(user|group):[0-9]' | sort | xargs)"
 	eq "one that nobody is" "user:65534:r--" "$(getfacl -npc "$M/dir" | grep '^user:[0-9]')"
 	touch "$M/dir/heir" "$M/new"
 	setfacl -m u:100009:rw "$M/new" || fail "setfacl"
