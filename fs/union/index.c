@@ -156,8 +156,10 @@ static int find_data(struct ply_union *u, const char *entry, struct ply_node *di
 	if (marked <= 0)
 		return marked;
 	err = *data ? 0 : ply_lowerdata_of_name(u, dir, layer, name, lower, data);
-	if (!err)
+	if (!err) {
+		(*data)->was_found = 1;
 		(*data)->filled = marked == 2;
+	}
 	return err;
 }
 

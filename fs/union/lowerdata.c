@@ -20,10 +20,9 @@ int ply_lowerdata_is_marked(struct ply_union *u, struct ply_node *dir, int index
 {
 	unsigned layer = index < 0 ? PLY_UPPER : dir->dir->lowers[index].layer;
 
-	if (!S_ISREG(stx->stx_mode) || !stx->stx_size)
-		return 0;
-	if (stx->stx_blocks * BLOCK >= stx->stx_size &&
-	    (index >= 0 || !ply_origin_is_impure(u, dir, fd)))
+	/* A crash may leave any size in a marked inode. */
+	if (!S_ISREG(stx->stx_mode) || (stx->stx_blocks * BLOCK >= stx->stx_size &&
+					(index >= 0 || !ply_origin_is_impure(u, dir, fd))))
 		return 0;
 	return ply_mark_metacopy(&u->layers[layer], fd, name, u->filled.boot);
 }

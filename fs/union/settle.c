@@ -140,7 +140,7 @@ static int remove_marks(struct ply_union *u, struct ply_node *node)
 		return err;
 	/* In this order: a mark without its redirect would be taken for another file's. */
 	err = ply_upper_remove_mark(&u->upper, place.fd, place.name, PLY_MARK_METACOPY);
-	if (!err && node->lowerdata->pinned)
+	if (!err && (node->lowerdata->pinned || node->lowerdata->was_found))
 		err = ply_upper_remove_mark(&u->upper, place.fd, place.name, PLY_MARK_REDIRECT);
 	ply_place_put(u, &place);
 	return err;
@@ -369,9 +369,8 @@ void ply_settle_all(struct ply_union *u)
 	if (!err && !u->nunsettled)
 		err = sys_unlink(u->upper.work_root, PLY_UNSETTLED);
 	if (err)
-		ply_error(
-			"data of %zu files is still in the lower layers only, until the next mount: %s",
-			u->nunsettled, strerror(-err));
+		ply_error("%zu files are not settled yet, which the next mount will do: %s",
+			  u->nunsettled, strerror(-err));
 }
 
 /* ---- the thread ---- */

@@ -1,6 +1,7 @@
 /* Failing system calls, by the hook that every wrapper asks. */
 #include "inject.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdatomic.h>
 
@@ -88,6 +89,11 @@ void fill_disk(unsigned n, int err)
 {
 	start(n, UINT_MAX, -1, err);
 	plan.only = needs_room;
+}
+
+void stop_at(unsigned n)
+{
+	start(n, UINT_MAX, -1, -EIO);
 }
 
 void fail_kind(enum ply_sys kind, int err)

@@ -13,6 +13,8 @@ void count_calls(void);
 void fail_call(unsigned n, int err);
 /* Fails the n-th and all later ones of those that need room on the disk. */
 void fill_disk(unsigned n, int err);
+/* The n-th and all later ones fail: whoever makes them might as well be dead. */
+void stop_at(unsigned n);
 /* Fails every call of this kind. */
 void fail_kind(enum ply_sys kind, int err);
 /* Fails them all. */
