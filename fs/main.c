@@ -16,6 +16,7 @@
 
 #include "base/log.h"
 #include "base/sys.h"
+#include "layer/format.h"
 #include "options.h"
 #include "base/sysfuse.h"
 #include "wire/wire.h"
@@ -103,6 +104,18 @@ static void raise_limits(void)
 	umask(0);
 }
 
+/* Is the server that has the upper unmounted, and about to end? */
+static int is_settling(const char *work)
+{
+	int fd = sys_open(AT_FDCWD, work, O_PATH | O_DIRECTORY | O_CLOEXEC, 0), is;
+
+	if (fd < 0)
+		return 0;
+	is = sys_access(fd, PLY_SETTLING) == 0;
+	sys_close(fd);
+	return is;
+}
+
 static int open_union(struct program *p)
 {
 	const struct ply_options *o = &p->opts;
@@ -118,6 +131,7 @@ static int open_union(struct program *p)
 		.owners = (enum ply_owner_place)o->owners,
 		.lax_owners = ply_ids_are_squashed(&o->ids),
 		.sync = o->sync,
+		.metacopy = o->metacopy,
 		.before_long = ply_wire_before_long,
 	};
 	struct ply_why why;
@@ -126,7 +140,10 @@ static int open_union(struct program *p)
 	if (cfg.whiteout == PLY_WHITEOUT_AUTO && getenv("FUSE_OVERLAYFS_DISABLE_OVL_WHITEOUT"))
 		cfg.whiteout = PLY_WHITEOUT_AUFS;
 	err = ply_union_open(&cfg, &p->u, &why);
-	for (int i = 0; err == -EBUSY && i < BUSY_TRIES; i++) {
+	for (int i = 0; err == -EBUSY && (i < BUSY_TRIES || is_settling(o->work)); i++) {
+		if (i == BUSY_TRIES)
+			ply_warn("waiting until an earlier server has brought '%s' up to date",
+				 o->upper);
 		poll(NULL, 0, BUSY_WAIT_MS);
 		err = ply_union_open(&cfg, &p->u, &why);
 	}

@@ -34,6 +34,7 @@ struct ply_options {
 	int space;	  /* enum ply_xattr_space */
 	int redirect_dir; /* enum ply_redirect_dir */
 	int owners;	  /* enum ply_owner_place */
+	int metacopy;
 	struct ply_ids ids;
 	int squash_to_root;
 	int static_nlink, ino32;

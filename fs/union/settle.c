@@ -45,6 +45,14 @@ void ply_settle_free(struct ply_union *u)
 
 /* ---- the list ---- */
 
+int ply_settle_is_left(struct ply_union *u)
+{
+	int root = u->upper.work_root;
+
+	sys_rename(root, PLY_SETTLING, root, PLY_UNSETTLED, 0);
+	return sys_access(root, PLY_UNSETTLED) == 0;
+}
+
 int ply_settle_announce(struct ply_union *u)
 {
 	int fd;
@@ -363,11 +371,13 @@ void ply_settle_all(struct ply_union *u)
 {
 	int err;
 
-	if (!atomic_load(&u->has_flag))
+	if (!atomic_load(&u->has_flag) && !u->nunsettled)
 		return;
+	/* Who wants to mount the upper again can see that it is worth while to wait. */
+	sys_rename(u->upper.work_root, PLY_UNSETTLED, u->upper.work_root, PLY_SETTLING, 0);
 	err = ply_settle(u, 0);
 	if (!err && !u->nunsettled)
-		err = sys_unlink(u->upper.work_root, PLY_UNSETTLED);
+		sys_unlink(u->upper.work_root, PLY_SETTLING);
 	if (err)
 		ply_error("%zu files are not settled yet, which the next mount will do: %s",
 			  u->nunsettled, strerror(-err));

@@ -15,6 +15,8 @@
 void ply_settle_init(struct ply_union *u);
 void ply_settle_free(struct ply_union *u);
 
+/* Has an earlier server left marks? */
+int ply_settle_is_left(struct ply_union *u);
 /* Before an inode with a mark is published: the work directory says so. 0 or -errno. */
 int ply_settle_announce(struct ply_union *u);
 /* node->lowerdata was just set: it is to be settled one day. node->lock is held. */
