@@ -38,7 +38,7 @@ eq("all", "full link low-dir low-dir/f over-low up up2", below("."))
 P
 	again
 	eq "after a remount" "full link low-dir low-dir/f over-low up up2" "$(names "$M")"
-	eq "contents" "over-up u1 low low" "$(words cat "$M/link" "$M/over-low" "$M/up" "$M/up2")"
+	eq "contents" "over-up u1low low" "$(words cat "$M/link" "$M/over-low" "$M/up" "$M/up2")"
 }
 
 noreplace() {
