@@ -296,7 +296,8 @@ static void test_directories_never_move_below_themselves(void **state)
 /* Those of layers take along what is in them, wherever they come to lie in each other. */
 static void move_lower_dirs(struct bed *b, const struct ply_union_config *how)
 {
-	static const char *const files[] = { "l0/p/p1", "l1/p/p2", "l0/q/q1", "l1/q/s/q2", "l1/r/r1" };
+	static const char *const files[] = { "l0/p/p1", "l1/p/p2", "l0/q/q1", "l1/q/s/q2",
+					     "l1/r/r1" };
 	unsigned found = 0;
 	char *tree;
 

@@ -244,8 +244,9 @@ static void each_option_sets_its_field(void **state)
 	ply_options_free(&o);
 
 	assert_int_equal(parse(&o,
-			       LOWER ",timeout=1.5,writeback=0,noxattrs=1,whiteout=aufs,"
-				     "xattrs=user,redirect_dir=copy,fsname=a\\,b,subtype=t,ro -d /m",
+			       LOWER
+			       ",timeout=1.5,writeback=0,noxattrs=1,whiteout=aufs,"
+			       "xattrs=user,redirect_dir=copy,fsname=a\\,b,subtype=t,ro -d /m",
 			       &why),
 			 0);
 	assert_true(o.timeout > 1.4 && o.timeout < 1.6);
