@@ -60,7 +60,10 @@ int ply_lowerdata_find(struct ply_union *u, struct ply_node *dir, int index, con
 		return err;
 	*out = new_data(spot.layer, spot.path, &spot.stx);
 	free((char *)spot.path);
-	return *out ? 0 : -ENOMEM;
+	if (!*out)
+		return -ENOMEM;
+	(*out)->was_found = 1;
+	return 0;
 }
 
 int ply_lowerdata_of_name(struct ply_union *u, struct ply_node *dir, unsigned layer,
@@ -119,8 +122,10 @@ static int path_to_data(struct ply_union *u, struct ply_node *node, const struct
 {
 	char redirect[PLY_REDIRECT_MAX + 1];
 	const struct ply_name *name;
-	int below = ply_mark_below(place->layer, place->fd, place->name, redirect);
+	int below = PLY_BELOW_SAME;
 
+	if (node->lowerdata->was_found)
+		below = ply_mark_below(place->layer, place->fd, place->name, redirect);
 	if (below < 0)
 		return below;
 	pthread_mutex_lock(&u->tree);

@@ -126,7 +126,7 @@ os.chdir(sys.argv[1])
 END = time.monotonic() + 10
 # What is refused to whoever comes too late; EPIPE is for who has a fifo open whose reader has gone meanwhile.
 PLAIN = {0} | {getattr(errno, e)
-               for e in "ENOENT EEXIST ENOTEMPTY EISDIR ENOTDIR EXDEV EINVAL ELOOP ENXIO ESPIPE EPIPE".split()}
+               for e in "ENOENT EEXIST ENOTEMPTY EISDIR ENOTDIR EINVAL ELOOP ENXIO ESPIPE EPIPE".split()}
 waits = False
 
 def in_time(call):

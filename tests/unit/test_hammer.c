@@ -38,8 +38,8 @@ static void pick(struct worker *w, char *path)
 /* Every error that some order of calls can give. */
 static int makes_sense(int err)
 {
-	static const int known[] = { 0,		 -ENOENT, -EEXIST, -ENOTDIR, -EISDIR,
-				     -ENOTEMPTY, -EINVAL, -EXDEV,  -EPERM };
+	static const int known[] = { 0,	      -ENOENT,	  -EEXIST, -ENOTDIR,
+				     -EISDIR, -ENOTEMPTY, -EINVAL, -EPERM };
 
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if (err == known[i])
@@ -293,6 +293,40 @@ static void test_directories_never_move_below_themselves(void **state)
 	bed_close(b);
 }
 
+/* Those of layers take along what is in them, wherever they come to lie in each other. */
+static void move_lower_dirs(struct bed *b, const struct ply_union_config *how)
+{
+	static const char *const files[] = { "l0/p/p1", "l1/p/p2", "l0/q/q1", "l1/q/s/q2",
+					     "l1/r/r1" };
+	unsigned found = 0;
+	char *tree;
+
+	put_remove(b, "up");
+	put_remove(b, "work");
+	for (size_t i = 0; i < 5; i++)
+		put_file(b, files[i], files[i]);
+	bed_open(b, 2, 0, how);
+	run_all(b, move_dirs, 400);
+	tree = tree_of_union(b, 0);
+	for (size_t i = 0; i < 5; i++)
+		found += strstr(tree, strrchr(files[i], '/')) != NULL;
+	assert_int_equal(found, 5);
+	free(tree);
+	assert_same_again(b, TREE_ALL);
+	bed_close(b);
+}
+
+static void test_directories_of_layers_move_as_a_whole(void **state)
+{
+	struct ply_union_config how = { .redirect_dir = PLY_REDIRECT_ON };
+
+	move_lower_dirs(*state, &how);
+	how.max_fds = 1;
+	move_lower_dirs(*state, &how);
+	how.redirect_dir = PLY_REDIRECT_COPY;
+	move_lower_dirs(*state, &how);
+}
+
 /* What is there all the time is listed exactly once, whatever comes and goes around it. */
 struct seen {
 	struct worker *w;
@@ -503,6 +537,7 @@ int main(void)
 		bed_test(test_everything_at_once_with_xattr_whiteouts),
 		bed_test(test_one_file_comes_up_once_for_all_writers),
 		bed_test(test_directories_never_move_below_themselves),
+		bed_test(test_directories_of_layers_move_as_a_whole),
 		bed_test(test_listing_shows_what_stays_once_while_others_change),
 		bed_test(test_what_can_be_done_once_is_done_once),
 		bed_test(test_readers_see_whole_files_while_they_come_up),
