@@ -19,7 +19,6 @@ struct ply_lowerdata {
 	uint8_t pinned;	       /* the inode's mark redirect has the path; node->lock */
 	uint8_t was_found;     /* by a lookup: the mark may be there */
 	uint8_t filled;	       /* found so: the upper has the data, too */
-	uint8_t was_found;     /* on disk, by a lookup: with a redirect, perhaps */
 	char path[];	       /* of the data, from the layer's root */
 };
 
