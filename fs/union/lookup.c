@@ -207,10 +207,8 @@ static int find_data(struct ply_union *u, struct walk *w, int index, int fd,
 
 	if (marked > 0)
 		err = ply_lowerdata_find(u, w->dir, index, w->name, &w->f->data);
-	if (marked > 0 && !err) {
-		w->f->data->was_found = 1;
+	if (marked > 0 && !err)
 		w->f->data->filled = marked == 2 && index < 0;
-	}
 	return marked < 0 ? marked : err ? err : SAYS_THERE;
 }
 
