@@ -348,12 +348,6 @@ int sys_clone(int in, int out)
 	return result(ioctl(out, FICLONE, in));
 }
 
-int sys_start_writing(int fd)
-{
-	PROBE(sync_range);
-	return result(sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE));
-}
-
 int sys_fsync(int fd)
 {
 	PROBE(fsync);

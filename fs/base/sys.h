@@ -19,7 +19,7 @@
 #define PLY_SYS_CALLS(X) \
 	X(open) X(openat2) X(realpath) X(close) X(statx) X(statvfs) X(access) X(mkdir) X(mknod) \
 	X(symlink) X(link) X(unlink) X(rename) X(readlink) X(chmod) X(chown) X(utimens) X(truncate) \
-	X(pread) X(pwrite) X(fallocate) X(lseek) X(copy_range) X(clone) X(sync_range) X(fsync) \
+	X(pread) X(pwrite) X(fallocate) X(lseek) X(copy_range) X(clone) X(fsync) \
 	X(fdatasync) X(syncfs) X(getdents) X(getxattr) X(setxattr) X(listxattr) X(removexattr) \
 	X(name_to_handle) X(open_by_handle) X(open_tree) X(mount_setattr) X(flock) X(fsuuid)
 /* clang-format on */
@@ -70,8 +70,6 @@ off_t sys_lseek(int fd, off_t off, int whence);
 ssize_t sys_copy_range(int in, off_t *in_off, int out, off_t *out_off, size_t len);
 /* Makes out share all of in's data (FICLONE). */
 int sys_clone(int in, int out);
-/* Begins to write a file's data to the disk, and does not wait. */
-int sys_start_writing(int fd);
 int sys_fsync(int fd);
 int sys_fdatasync(int fd);
 int sys_syncfs(int fd);
