@@ -5,10 +5,14 @@
 #include "busy.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/sys.h"
+
+#define TRIES 60 /* a server that was just unmounted may still be bringing data up */
+#define WAIT_MS 50
 
 #define CHUNK 65536
 
@@ -111,6 +115,10 @@ int ply_lock_upper(int fd)
 {
 	int err = sys_flock(fd);
 
+	for (int i = 0; err == -EWOULDBLOCK && i < TRIES; i++) {
+		poll(NULL, 0, WAIT_MS);
+		err = sys_flock(fd);
+	}
 	if (err)
 		return err == -EWOULDBLOCK ? -EBUSY : err;
 	return is_kernel_upper(fd) ? -EBUSY : 0;

@@ -4,7 +4,7 @@
 
 /*
  * Takes the lock that a mount holds as long as it lives, so that none can begin until fd is closed.
- * -EBUSY when plyfs or a tool has it, or the kernel's overlayfs has the directory as its upper.
+ * -EBUSY when after three seconds plyfs or a tool still has it, or the kernel's overlayfs has the directory as its upper.
  */
 int ply_lock_upper(int fd);
 
