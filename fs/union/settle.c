@@ -92,12 +92,12 @@ void ply_settle_add(struct ply_union *u, struct ply_node *node)
 {
 	struct ply_lowerdata *data = node->lowerdata;
 
-	data->node = node;
 	if (!ply_node_has_data(node) && (!data->layer || u->metacopy))
 		return;
 	ply_node_ref(u, node);
 	pthread_mutex_lock(&u->settle_lock);
 	if (!data->prev) {
+		data->node = node;
 		append_locked(u, data);
 		if (u->nunsettled == 1)
 			pthread_cond_signal(&u->settle_wake);

@@ -529,6 +529,102 @@ static void test_readers_see_whole_files_while_they_come_up(void **state)
 	free(data);
 }
 
+/* Files that come up by steps, move, and are settled, all at once: no content is ever short or holed. */
+#define STEP_FILES 5
+#define STEP_SIZE 20000
+
+static int check_whole(struct worker *w, const char *path)
+{
+	char buf[STEP_SIZE + 1];
+	struct ply_entry f;
+	int err = u_find(w->b, path, &f);
+	ssize_t n;
+
+	if (err)
+		return err;
+	n = ply_read(w->b->u, f.node, buf, sizeof(buf), 0);
+	if (n != STEP_SIZE || memchr(buf, 0, STEP_SIZE) || f.attr.stx_size != STEP_SIZE) {
+		w->odd++;
+		fprintf(stderr, "%s: %zd bytes, size %llu\n", path, n,
+			(unsigned long long)f.attr.stx_size);
+	}
+	u_drop(w->b, &f);
+	return 0;
+}
+
+static int sync_it(struct worker *w, const char *path)
+{
+	struct ply_entry f;
+	int err = u_find(w->b, path, &f);
+
+	if (err)
+		return err;
+	err = ply_fsync(w->b->u, f.node, PLY_SYNC_ALL);
+	u_drop(w->b, &f);
+	return err;
+}
+
+static int one_step(struct worker *w)
+{
+	char path[32], other[32];
+
+	snprintf(path, sizeof(path), "d/s%u", rnd(w, STEP_FILES));
+	snprintf(other, sizeof(other), "d/s%u", rnd(w, STEP_FILES));
+	switch (rnd(w, 9)) {
+	case 0:
+		return u_chmod(w->b, path, 0600 + rnd(w, 64));
+	case 1:
+		return u_write(w->b, path, "W", rnd(w, STEP_SIZE - 1));
+	case 2:
+		return u_rename(w->b, path, other, rnd(w, 2) ? RENAME_EXCHANGE : 0);
+	case 3:
+		return u_link(w->b, path, other);
+	case 4:
+		return sync_it(w, path);
+	case 5:
+		return ply_settle(w->b->u, 0);
+	default:
+		return check_whole(w, path);
+	}
+}
+
+static void *step_by_step(void *arg)
+{
+	struct worker *w = arg;
+
+	for (unsigned i = 0; i < w->steps; i++) {
+		int err = one_step(w);
+
+		if (!makes_sense(err) && !w->odd++)
+			fprintf(stderr, "%s\n", strerror(-err));
+	}
+	return NULL;
+}
+
+static void test_files_are_whole_whatever_happens_on_their_way_up(void **state)
+{
+	unsigned rounds = getenv("PLY_LONG") ? 200 : 10;
+	struct bed *b = *state;
+	char *data = malloc(STEP_SIZE + 1), name[32];
+
+	memset(data, 'x', STEP_SIZE);
+	data[STEP_SIZE] = '\0';
+	for (unsigned i = 0; i < STEP_FILES; i++) {
+		snprintf(name, sizeof(name), "l0/d/s%u", i);
+		put_file(b, name, data);
+	}
+	free(data);
+	for (unsigned round = 0; round < rounds; round++) {
+		put_remove(b, "up");
+		put_dir(b, "up");
+		put_remove(b, "work/index");
+		bed_open(b, 1, 0, NULL);
+		run_all(b, step_by_step, 60);
+		assert_same_again(b, TREE_ALL);
+		bed_close(b);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -541,6 +637,7 @@ int main(void)
 		bed_test(test_listing_shows_what_stays_once_while_others_change),
 		bed_test(test_what_can_be_done_once_is_done_once),
 		bed_test(test_readers_see_whole_files_while_they_come_up),
+		bed_test(test_files_are_whole_whatever_happens_on_their_way_up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
