@@ -69,8 +69,8 @@ struct ply_metacopy {
 
 #define PLY_UNSETTLED                                                                              \
 	"unsettled" /* there while inodes in the upper have marks that are to be taken off */
-#define PLY_SETTLING "settling"	/* its name while the server that is about to end takes them off */
-#define PLY_INDEX_DIR "index" /* lower hard links that were brought up, named by origin in hex */
+#define PLY_SETTLING "settling" /* its name while the server that is about to end takes them off */
+#define PLY_INDEX_DIR "index"	/* lower hard links that were brought up, named by origin in hex */
 
 /* A lower file's handle, as the kernel's struct ovl_fb. */
 #define PLY_FH_VERSION 0

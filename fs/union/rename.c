@@ -12,6 +12,7 @@
 #include "union/copyup.h"
 #include "union/index.h"
 #include "union/lookup.h"
+#include "union/movedir.h"
 #include "union/origin.h"
 #include "union/redirect.h"
 #include "union/remove.h"
@@ -54,24 +55,6 @@ static int is_below(struct ply_union *u, const struct ply_node *node, const stru
 	return below;
 }
 
-static int is_merged(const struct ply_node *node)
-{
-	return ply_node_is_dir(node) && ply_dir_nlowers(node->dir) > 0;
-}
-
-static int moves_merged(const struct ply_union *u)
-{
-	return u->redirect_dir == PLY_REDIRECT_AUTO || u->redirect_dir == PLY_REDIRECT_ON ||
-	       u->redirect_dir == PLY_REDIRECT_COPY;
-}
-
-/* Of a user's space no other reader follows redirects, the kernel's overlayfs neither. */
-static int must_copy(const struct ply_union *u)
-{
-	return u->redirect_dir == PLY_REDIRECT_COPY ||
-	       (u->redirect_dir == PLY_REDIRECT_AUTO && !ply_upper_is_trusted(&u->upper));
-}
-
 /* What can be said of a rename before anything is brought up, and once more under the locks. */
 static int check(const struct renaming *r)
 {
@@ -88,7 +71,7 @@ static int check(const struct renaming *r)
 		return exchange ? -EINVAL : -ENOTEMPTY;
 	if (to && !exchange && ply_node_is_dir(from) != ply_node_is_dir(to))
 		return ply_node_is_dir(to) ? -EISDIR : -ENOTDIR;
-	if ((is_merged(from) || (exchange && is_merged(to))) && !moves_merged(r->u))
+	if ((ply_is_merged(from) || (exchange && ply_is_merged(to))) && !ply_moves_merged(r->u))
 		return -EXDEV;
 	return 0;
 }
@@ -107,7 +90,8 @@ static int check_target(const struct renaming *r)
 {
 	int err;
 
-	if (!r->copies || (r->flags & RENAME_EXCHANGE) || !is_merged(r->from.node) || !r->to.node)
+	if (!r->copies || (r->flags & RENAME_EXCHANGE) || !ply_is_merged(r->from.node) ||
+	    !r->to.node)
 		return 0;
 	pthread_mutex_lock(&r->to.node->lock);
 	err = check_empty(r);
@@ -117,8 +101,8 @@ static int check_target(const struct renaming *r)
 
 static int bring_up_moving(const struct renaming *r, struct ply_node *node)
 {
-	return r->copies && is_merged(node) ? ply_copyup_tree(r->u, node)
-					    : ply_copyup_to_move(r->u, node);
+	return r->copies && ply_is_merged(node) ? ply_copyup_tree(r->u, node)
+						: ply_copyup_to_move(r->u, node);
 }
 
 static int bring_up(const struct renaming *r)
@@ -186,52 +170,24 @@ static int open_end(struct renaming *r, struct end *e)
 	return ply_dir_open(r->u, e->dir, PLY_UPPER, &e->fd);
 }
 
-/* Can the mark not be written here, for no fault of the file system? */
-static int is_refusal(int err)
-{
-	return err == -EOPNOTSUPP || err == -EPERM || err == -EACCES || err == -ENAMETOOLONG ||
-	       err == -E2BIG || err == -ERANGE || err == -ENOSPC;
-}
-
-/* Marks where the directory's lower parts stay; or it must be copied after all. */
-static int make_redirect(struct renaming *r, struct end *moving, const struct end *goal)
-{
-	char redirect[PLY_REDIRECT_MAX + 1];
-	int err = ply_redirect_needed(r->u, moving->node, goal->dir, redirect);
-
-	if (!err)
-		return 0;
-	if (err > 0)
-		err = ply_upper_set_mark(&r->u->upper, moving->fd->fd, moving->name,
-					 PLY_MARK_REDIRECT, redirect, strlen(redirect));
-	if (!err)
-		return ply_moved_set_redirect(&moving->moved, redirect);
-	if (!is_refusal(err))
-		return err;
-	if (r->u->redirect_dir == PLY_REDIRECT_ON)
-		return -EXDEV;
-	r->copies = 1;
-	return -EAGAIN;
-}
-
-/*
- * A directory that moves goes on with its own lower parts, or with none: it must not merge with what a lower
- * layer has where it comes to stand, nor with what an old redirect by name would find there.
- */
 static int prepare_dir(struct renaming *r, struct end *moving, const struct end *goal)
 {
+	const struct ply_moving m = {
+		.node = moving->node,
+		.fd = moving->fd->fd,
+		.name = moving->name,
+		.newdir = goal->dir,
+		.covers = goal->covers,
+	};
 	int err;
 
 	if (!ply_node_is_dir(moving->node))
 		return 0;
-	err = ply_moved_make(r->u, moving->node, &moving->moved);
-	if (err)
+	err = ply_moving_prepare(r->u, &m, &moving->moved);
+	if (err != -EOPNOTSUPP || r->copies)
 		return err;
-	if (is_merged(moving->node))
-		return make_redirect(r, moving, goal);
-	if (!goal->covers && !(moving->moved && moving->moved->redirect))
-		return 0;
-	return ply_upper_set_opaque(&r->u->upper, moving->fd->fd, moving->name);
+	r->copies = 1;
+	return -EAGAIN;
 }
 
 /* The inode that loses its name must go on; without a descriptor it goes on in the work directory. */
@@ -417,13 +373,30 @@ static int move_with_whiteout(struct renaming *r)
 	return err == -EINVAL || err == -EPERM ? move_then_whiteout(r) : err;
 }
 
+/* Is a whiteout left where the source was by the rename itself, if one is needed? */
+static int moves_in_one_step(const struct renaming *r)
+{
+	const struct ply_upper *up = &r->u->upper;
+
+	return !r->from.covers || (up->kind == PLY_KIND_CHAR &&
+				   !ply_layer_lacks(up->layer, PLY_LACKS_RENAME_WHITEOUT));
+}
+
 /* A target directory shows nothing, but its upper may hold marks, over which no rename goes. */
 static int move_over_dir(struct renaming *r)
 {
-	int err = 0;
+	int err = -EOPNOTSUPP;
 
+	if (moves_in_one_step(r))
+		err = ply_moving_clear_target(r->u, r->to.node, r->to.fd->fd, r->to.name,
+					      &r->litter);
+	if (err != -EOPNOTSUPP) {
+		r->has_litter = !err;
+		return err ? err : move(r, r->from.covers ? RENAME_WHITEOUT : 0);
+	}
+	err = 0;
 	/* Where it lies until it is gone it must show nothing either. */
-	if (r->from.covers || is_merged(r->to.node))
+	if (r->from.covers || ply_is_merged(r->to.node))
 		err = ply_upper_set_opaque(&r->u->upper, r->to.fd->fd, r->to.name);
 	if (!err)
 		err = move_by_swap(r);
@@ -623,7 +596,7 @@ int ply_rename(struct ply_union *u, struct ply_node *dir, const char *name, stru
 		.from = { .dir = dir, .name = name },
 		.to = { .dir = newdir, .name = newname },
 		.flags = flags,
-		.copies = must_copy(u),
+		.copies = ply_moves_by_copying(u),
 	};
 	int err;
 

@@ -17,7 +17,7 @@
 
 static void put_lowers(struct bed *b)
 {
-	if (on_disk(b, "l0"))
+	if (on_disk(b, "l0/p"))
 		return;
 	put_file(b, "l0/p/d/f", "f of l0");
 	put_file(b, "l1/p/d/g", "g of l1");
@@ -331,6 +331,79 @@ static void test_too_long_a_path_is_copied(void **state)
 	bed_close(b);
 }
 
+/* ---- crashes ---- */
+
+static void put_crash_upper(struct bed *b)
+{
+	put_remove(b, "up");
+	put_remove(b, "work");
+	put_lowers(b);
+	put_file(b, "l1/hollow/h", "hidden");
+	put_dir(b, "l1/empty");
+	put_file(b, "l0/gone/g", "gone");
+	put_whiteout(b, "up/hollow/h");
+	put_whiteout(b, "up/gone");
+	put_file(b, "up/new/n", "new");
+}
+
+/* The server ends before its n-th system call: 1 when there were fewer. What the next one shows is old or new. */
+static int crash_at(struct bed *b, const struct move *m, const struct ply_union_config *cfg,
+		    unsigned n, const char *old, const char *new)
+{
+	char *got;
+	int done;
+
+	put_crash_upper(b);
+	bed_open(b, 2, 0, cfg);
+	stop_at(n);
+	u_do(b, m);
+	done = stop_failing() < n;
+	bed_close(b);
+	bed_open(b, 2, 0, cfg);
+	got = tree_of_union(b, 0);
+	if (strcmp(got, old) && strcmp(got, new)) {
+		print_error("%c %s %s, before call %u\n", m->op, m->a, m->b, n);
+		assert_same_tree(got, new);
+	}
+	free(got);
+	bed_close(b);
+	return done;
+}
+
+static void crash_everywhere(struct bed *b, const struct move *m,
+			     const struct ply_union_config *cfg)
+{
+	char *old, *new;
+
+	put_crash_upper(b);
+	bed_open(b, 2, 0, cfg);
+	old = tree_of_union(b, 0);
+	assert_ok(u_do(b, m));
+	new = tree_of_union(b, 0);
+	bed_close(b);
+	for (unsigned n = 1; !crash_at(b, m, cfg, n, old, new); n++)
+		;
+	free(old);
+	free(new);
+}
+
+static void test_a_crash_leaves_the_old_tree_or_the_new_one(void **state)
+{
+	static const struct move moves[] = {
+		{ 'm', "p/d", "x" },	  { 'm', "p/d", "p/x" },    { 'm', "p/d", "new/x" },
+		{ 'm', "p/d", "empty" },  { 'm', "p/d", "hollow" }, { 'm', "p/d", "gone" },
+		{ 'm', "new", "hollow" }, { 'x', "p/d", "hollow" }, { 'x', "p/d", "p/e/i" },
+	};
+
+	for (size_t i = 0; i < sizeof(moves) / sizeof(moves[0]); i++) {
+		struct ply_union_config how = { .redirect_dir = PLY_REDIRECT_ON };
+
+		crash_everywhere(*state, &moves[i], &how);
+		how.redirect_dir = PLY_REDIRECT_COPY;
+		crash_everywhere(*state, &moves[i], &how);
+	}
+}
+
 /* ---- what it costs, and who is in it ---- */
 
 static unsigned calls_of_move(struct bed *b, unsigned files)
@@ -444,6 +517,7 @@ int main(void)
 		bed_test(test_where_there_are_no_xattrs),
 		bed_test(test_other_readers_must_follow_or_it_is_copied),
 		bed_test(test_too_long_a_path_is_copied),
+		bed_test(test_a_crash_leaves_the_old_tree_or_the_new_one),
 		bed_test(test_a_move_costs_the_same_whatever_is_in_it),
 		bed_test(test_what_is_open_below_goes_on),
 		bed_test(test_inode_numbers_stay),
