@@ -122,6 +122,7 @@ static int open_union(struct program *p)
 	struct ply_union_config cfg = {
 		.lowers = (const char *const *)o->lowers,
 		.nlowers = o->nlowers,
+		.ndata = o->ndata,
 		.upper = o->upper,
 		.work = o->work,
 		.mountpoint = is_fuse_fd(p->mountpoint) ? NULL : p->mountpoint,

@@ -25,10 +25,11 @@ enum kind {
 	ID,	 /* name=number of a user or group */
 	IDMAP,	 /* name=KEPT:SHOWN:LENGTH... */
 	LAYERS,	 /* name=path:path... */
-	LAYER,	 /* name=path, one more */
-	MOUNT,	 /* a word for libfuse */
-	QUIET,	 /* known, and nothing to do */
-	REFUSED, /* would change what is seen: better no mount than another one than was meant */
+	LAYER,
+	DATA_LAYER, /* name=path, one more */
+	MOUNT,	    /* a word for libfuse */
+	QUIET,	    /* known, and nothing to do */
+	REFUSED,    /* would change what is seen: better no mount than another one than was meant */
 };
 
 struct option {
@@ -60,6 +61,8 @@ static const struct option options[] = {
 	{ .names = "lowerdir", .kind = LAYERS, .arg = "DIR[:DIR]...",
 	  .help = "the read-only layers, the topmost first; may be repeated as lowerdir+=DIR" },
 	{ .names = "lowerdir+", .kind = LAYER },
+	{ .names = "datadir+", .kind = DATA_LAYER, .arg = "DIR",
+	  .help = "a layer with nothing but data of files above, as DIR in lowerdir=A:B::DIR" },
 	{ .names = "upperdir", .kind = TEXT, .field = FIELD(upper), .arg = "DIR",
 	  .help = "the writable layer; without it the mount is read-only" },
 	{ .names = "workdir", .kind = TEXT, .field = FIELD(work), .arg = "DIR",
@@ -141,7 +144,7 @@ static const struct option options[] = {
 		   " nouser users owner group nofail _netdev comment relatime norelatime"
 		   " strictatime nostrictatime diratime nodiratime lazytime nolazytime X-*"
 		   " x-*", .kind = QUIET },
-	{ .names = "plugins datadir+", .kind = REFUSED },
+	{ .names = "plugins", .kind = REFUSED },
 };
 /* clang-format on */
 
@@ -334,10 +337,15 @@ static int set_idmap(struct ply_options *o, const struct given *g, struct ply_wh
 	return err ? complain(why, "%s=%.200s: %s", g->name, g->value, fault) : 0;
 }
 
-static int add_layer(struct ply_options *o, const char *s, const char *end, struct ply_why *why)
+static int add_layer(struct ply_options *o, const char *s, const char *end, int is_data,
+		     struct ply_why *why)
 {
 	char **grown = o->lowers;
 	char *path;
+
+	if (o->ndata && !is_data)
+		return complain(why, "lower layer '%.*s' stands below data-only layers",
+				(int)(end - s), s);
 
 	/* Doubles at each power of two. */
 	if (!(o->nlowers & (o->nlowers - 1)))
@@ -349,6 +357,7 @@ static int add_layer(struct ply_options *o, const char *s, const char *end, stru
 	if (!path)
 		return no_memory(why);
 	o->lowers[o->nlowers++] = path;
+	o->ndata += is_data != 0;
 	return 0;
 }
 
@@ -356,12 +365,13 @@ static void drop_layers(struct ply_options *o)
 {
 	while (o->nlowers)
 		free(o->lowers[--o->nlowers]);
+	o->ndata = 0;
 }
 
 static int set_layers(struct ply_options *o, const struct given *g, struct ply_why *why)
 {
 	const char *at = g->value, *end;
-	int err = 0;
+	int err = 0, is_data = 0;
 
 	drop_layers(o);
 	for (; !err; at = end + 1) {
@@ -369,10 +379,8 @@ static int set_layers(struct ply_options *o, const struct given *g, struct ply_w
 		if (!end)
 			return complain(why, "%s=: a quote is not closed", g->name);
 		if (end > at)
-			err = add_layer(o, at, end, why);
-		else if (*end && o->nlowers)
-			return complain(why, "%s=: '::' before data-only layers is not supported",
-					g->name);
+			err = add_layer(o, at, end, is_data, why);
+		is_data = end == at && o->nlowers;
 		if (!*end)
 			break;
 	}
@@ -383,7 +391,7 @@ static int set_layer(struct ply_options *o, const struct given *g, struct ply_wh
 {
 	if (!*g->value)
 		return complain(why, "%s= is empty", g->name);
-	return add_layer(o, g->value, g->value + strlen(g->value), why);
+	return add_layer(o, g->value, g->value + strlen(g->value), g->opt->kind == DATA_LAYER, why);
 }
 
 static int set_mount(struct ply_options *o, const struct given *g, struct ply_why *why)
@@ -415,12 +423,13 @@ static const struct {
 	int (*set)(struct ply_options *o, const struct given *g, struct ply_why *why);
 	enum takes takes;
 } kinds[] = {
-	[FLAG] = { set_flag, TAKES_NONE },	 [SWITCH] = { set_switch, TAKES_EITHER },
-	[CHOICE] = { set_choice, TAKES_SOME },	 [SECONDS] = { set_seconds, TAKES_SOME },
-	[TEXT] = { set_text, TAKES_SOME },	 [ID] = { set_id, TAKES_SOME },
-	[IDMAP] = { set_idmap, TAKES_SOME },	 [LAYERS] = { set_layers, TAKES_SOME },
-	[LAYER] = { set_layer, TAKES_SOME },	 [MOUNT] = { set_mount, TAKES_NONE },
-	[QUIET] = { set_nothing, TAKES_EITHER }, [REFUSED] = { refuse, TAKES_EITHER },
+	[FLAG] = { set_flag, TAKES_NONE },     [SWITCH] = { set_switch, TAKES_EITHER },
+	[CHOICE] = { set_choice, TAKES_SOME }, [SECONDS] = { set_seconds, TAKES_SOME },
+	[TEXT] = { set_text, TAKES_SOME },     [ID] = { set_id, TAKES_SOME },
+	[IDMAP] = { set_idmap, TAKES_SOME },   [LAYERS] = { set_layers, TAKES_SOME },
+	[LAYER] = { set_layer, TAKES_SOME },   [DATA_LAYER] = { set_layer, TAKES_SOME },
+	[MOUNT] = { set_mount, TAKES_NONE },   [QUIET] = { set_nothing, TAKES_EITHER },
+	[REFUSED] = { refuse, TAKES_EITHER },
 };
 
 /* ---- parsing ---- */
@@ -564,7 +573,7 @@ static int check(const struct ply_options *o, struct ply_why *why)
 		return complain(why, "no mountpoint is given; plyfs --help tells more");
 	if (!*o->mountpoint)
 		return complain(why, "the mountpoint is an empty word");
-	if (!o->nlowers)
+	if (o->nlowers == o->ndata)
 		return complain(why, "no lower layer is given: lowerdir=DIR is missing");
 	if (o->upper && !o->work)
 		return complain(why, "upperdir=%s needs a workdir=DIR on the same file system",

@@ -23,6 +23,7 @@ enum ply_writeback {
 struct ply_options {
 	char **lowers; /* topmost first */
 	size_t nlowers;
+	size_t ndata; /* the last ones, data-only */
 	char *upper, *work;
 	char *mountpoint;
 	char *fsname, *subtype;

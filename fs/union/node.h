@@ -158,8 +158,9 @@ struct ply_chunk {
 
 struct ply_union {
 	struct ply_layer *layers; /* [PLY_UPPER] has root -1 without an upper */
-	unsigned nlayers;
-	struct ply_upper upper; /* work is -1 without an upper */
+	unsigned nlayers;	  /* those that directories are merged of */
+	unsigned nall;		  /* with the data-only ones behind them */
+	struct ply_upper upper;	  /* work is -1 without an upper */
 	int sync;
 	int metacopy;		    /* inodes without data stay so */
 	struct ply_metacopy filled; /* the mark of files whose data is up, in this boot */

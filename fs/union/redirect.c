@@ -90,7 +90,8 @@ static int heed(struct ply_trail *t, const struct part *p, const struct statx *s
 	t->is_meta = is_dir ? 0 : ply_mark_is_set(layer, p->fd, p->name, PLY_MARK_METACOPY);
 	if (t->is_meta < 0)
 		return t->is_meta;
-	if (is_bottom(t))
+	/* Below the bottom there may be data, but no directories. */
+	if (is_bottom(t) && !t->is_meta)
 		return 0;
 	if (is_dir || t->is_meta)
 		below = ply_mark_below(layer, p->fd, p->name, redirect);
@@ -246,6 +247,29 @@ static int start_at_file(struct ply_union *u, struct ply_node *dir, const char *
 	return *out ? 0 : -ENOMEM;
 }
 
+/* They have no marks, and hide nothing: the first that has a file at the path has the data. */
+static int ask_data_layers(struct ply_trail *t, struct ply_spot *spot)
+{
+	struct ply_union *u = t->u;
+
+	for (unsigned i = u->nlayers; i < u->nall && *t->where == '/'; i++) {
+		int fd = ply_layer_open_file(u->layers[i].root, t->where + 1), err;
+
+		if (fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP)
+			continue;
+		if (fd < 0)
+			return fd;
+		err = sys_statx(fd, "", STATX_BASIC_STATS, &spot->stx);
+		sys_close(fd);
+		if (err)
+			return err;
+		spot->layer = i;
+		t->path = strdup(t->where + 1);
+		return t->path ? 1 : -ENOMEM;
+	}
+	return 0;
+}
+
 int ply_redirect_data(struct ply_union *u, struct ply_node *dir, const char *name, unsigned layer,
 		      struct ply_spot *spot)
 {
@@ -257,6 +281,8 @@ int ply_redirect_data(struct ply_union *u, struct ply_node *dir, const char *nam
 	do
 		found = ply_trail_next(t, spot);
 	while (found > 0 && t->is_meta);
+	if (!found)
+		found = ask_data_layers(t, spot);
 	if (found > 0 && S_ISREG(spot->stx.stx_mode)) {
 		spot->path = t->path;
 		t->path = NULL;

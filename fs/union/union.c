@@ -241,7 +241,7 @@ static void mark_holes(struct ply_union *u, const char *mountpoint)
 	*slash = '\0';
 	if (sys_statx(AT_FDCWD, *path ? path : "/", STATX_INO, &stx))
 		return;
-	for (unsigned i = 0; i < u->nlayers; i++) {
+	for (unsigned i = 0; i < u->nall; i++) {
 		struct ply_layer_hole *hole = &u->layers[i].hole;
 
 		if (u->layers[i].root < 0 || u->layers[i].is_private)
@@ -310,22 +310,23 @@ int ply_union_open(const struct ply_union_config *cfg, struct ply_union **up, st
 	struct ply_union *u;
 	int err;
 
-	if (!cfg->nlowers || cfg->nlowers >= UINT16_MAX) {
+	if (cfg->nlowers <= cfg->ndata || cfg->nlowers >= UINT16_MAX) {
 		snprintf(why->text, sizeof(why->text), "%s lower layers",
-			 cfg->nlowers ? "too many" : "no");
+			 cfg->nlowers > cfg->ndata ? "too many" : "no");
 		return -EINVAL;
 	}
 	snprintf(why->text, sizeof(why->text), "out of memory");
 	u = calloc(1, sizeof(*u));
 	if (!u)
 		return -ENOMEM;
-	u->nlayers = (unsigned)cfg->nlowers + 1;
-	u->layers = calloc(u->nlayers, sizeof(*u->layers));
+	u->nall = (unsigned)cfg->nlowers + 1;
+	u->nlayers = u->nall - (unsigned)cfg->ndata;
+	u->layers = calloc(u->nall, sizeof(*u->layers));
 	if (!u->layers) {
 		free(u);
 		return -ENOMEM;
 	}
-	for (unsigned i = 0; i < u->nlayers; i++)
+	for (unsigned i = 0; i < u->nall; i++)
 		u->layers[i].root = -1;
 	u->upper.work = u->upper.work_root = -1;
 	atomic_init(&u->upper.index, -1);
@@ -355,7 +356,7 @@ void ply_union_close(struct ply_union *u)
 	ply_tree_free(u);
 	ply_fdcache_free(u->fds);
 	ply_upper_close(&u->upper);
-	for (unsigned i = 0; i < u->nlayers; i++)
+	for (unsigned i = 0; i < u->nall; i++)
 		ply_layer_close(&u->layers[i]);
 	ply_settle_free(u);
 	free(u->layers);

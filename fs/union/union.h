@@ -60,6 +60,11 @@ enum ply_owner_place {
 struct ply_union_config {
 	const char *const *lowers; /* paths, topmost first; borrowed during ply_union_open only */
 	size_t nlowers;
+	/*
+	 * The last ndata of them are data-only: their names are in no directory, and only metadata-only files of the others,
+	 * by a path, have data in them.
+	 */
+	size_t ndata;
 	const char *upper; /* NULL: a read-only union */
 	const char *work;  /* needed with an upper; on the same file system */
 	const char *

@@ -141,6 +141,34 @@ of_kernel() {
 	for f in g e/in twice; do cmp "$U/$f" "$L/f" || fail "$f is not plain after an unmount"; done
 }
 
+# Files of a layer that have their data in layers with nothing but data.
+data_only() {
+	mkdir -p "$D/data/ab" "$D/more" "$L/d"
+	head -c 100000 /dev/urandom >"$D/data/ab/blob"
+	echo small >"$D/more/other"
+	truncate -s 100000 "$L/d/f"
+	truncate -s 6 "$L/g"
+	setfattr -n trusted.overlay.metacopy "$L/d/f" && setfattr -n trusted.overlay.redirect -v /ab/blob "$L/d/f"
+	setfattr -n trusted.overlay.metacopy "$L/g" && setfattr -n trusted.overlay.redirect -v /other "$L/g"
+	chmod 640 "$L/d/f"
+	up "$L::$D/data::$D/more"
+	eq "names" "d d/f g" "$(names "$M")"
+	eq "attributes" "640 100000" "$(stat -c '%a %s' "$M/d/f")"
+	cmp "$M/d/f" "$D/data/ab/blob" || fail "the data"
+	chmod 600 "$M/d/f"
+	mv "$M/d" "$M/e"
+	echo more >>"$M/g"
+	cmp "$M/e/f" "$D/data/ab/blob" || fail "the data after chmod and mv"
+	again
+	cmp "$M/e/f" "$D/data/ab/blob" || fail "the data after a remount"
+	eq "what was written" "small more" "$(xargs <"$M/g")"
+	down
+	cmp "$U/e/f" "$D/data/ab/blob" || fail "the upper is not plain"
+	mount -t overlay overlay -o "ro,lowerdir=$L::$D/data::$D/more,metacopy=on,redirect_dir=follow" "$M" || skip "the kernel has no data-only layers"
+	cmp "$M/d/f" "$D/data/ab/blob" || fail "the kernel sees other data"
+	umount "$M"
+}
+
 # A file whose data is in no layer can be seen and removed, but not read.
 lost() {
 	truncate -s 1000 "$U/f"
@@ -159,5 +187,6 @@ holds "fsync settles a file at once" synced
 holds "a mount waits for what the one before has to bring up" waiting
 holds "metacopy=on leaves the data below, as the kernel does" kept
 holds "what the kernel wrote with metacopy=on is read, and made plain" of_kernel
+holds "data-only layers are read, and nothing but data" data_only
 holds "a file without data can be removed" lost
 finish

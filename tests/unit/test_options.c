@@ -123,7 +123,9 @@ static void what_makes_no_sense_is_refused_in_a_sentence(void **state)
 		{ LOWER " /m -o", "-o needs" },
 		{ LOWER ",upperdir=/u /m", "workdir" },
 		{ LOWER ",upperdir= /m", "upperdir= is empty" },
-		{ "-o lowerdir=/a::/d /m", "'::'" },
+		{ "-o lowerdir=/a::/d:/b /m", "'/b' stands below data-only" },
+		{ "-o lowerdir=/a::/d,lowerdir+=/b /m", "'/b' stands below data-only" },
+		{ "-o datadir+=/d /m", "no lower layer" },
 		{ "-o lowerdir=\"/a /m", "quote" },
 		{ "-o lowerdir=/a:\"/b /m", "quote" },
 		{ LOWER ",context=\"a,b /m", "quote" },
@@ -151,7 +153,6 @@ static void what_makes_no_sense_is_refused_in_a_sentence(void **state)
 		{ LOWER ",xattr_permissions=3 /m", "xattr_permissions=3" },
 		{ LOWER ",xattr_permissions /m", "needs a value" },
 		{ LOWER ",plugins=x.so /m", "plugins" },
-		{ LOWER ",datadir+=/d /m", "datadir+" },
 	};
 
 	(void)state;
