@@ -218,17 +218,26 @@ target() {
 	nothing_left
 }
 
+half_made() { [ -n "$(find "$T" -maxdepth 2 -path '*plyfs-*/d' 2>/dev/null)" ]; }
+
 # begin: a snapshot in the background, stopped while it is at work; sets $pid
 begin() {
+	local try
 	fresh
 	mkdir "$U/d"
 	(cd "$U/d" && seq 10000 | xargs touch)
-	"$snap" "$U" "$S" 2>"$T/err" &
-	pid=$!
-	until [ -n "$(find "$T" -maxdepth 2 -path '*plyfs-*/d' 2>/dev/null)" ]; do
-		kill -0 $pid 2>/dev/null || fail "it ended too early: $(cat "$T/err")"
+	for try in {1..20}; do
+		"$snap" "$U" "$S" 2>"$T/err" &
+		pid=$!
+		until half_made; do
+			kill -0 $pid 2>/dev/null || break
+		done
+		kill -STOP $pid 2>/dev/null && half_made && return
+		# It was faster than we.
+		wait $pid || fail "it failed: $(cat "$T/err")"
+		rm -r "$S"
 	done
-	kill -STOP $pid
+	fail "it ended too early $try times"
 }
 
 interrupted() {
