@@ -218,7 +218,7 @@ target() {
 	nothing_left
 }
 
-half_made() { [ -n "$(find "$T" -maxdepth 2 -path '*plyfs-*/d' 2>/dev/null)" ]; }
+half_made() { [ -n "$(find "$T" -maxdepth 2 -path '*/.*.plyfs-*/d' 2>/dev/null)" ]; }
 
 # begin: a snapshot in the background, stopped while it is at work; sets $pid
 begin() {
