@@ -52,7 +52,7 @@ test_programs := $(foreach s,$(suites),$(call suite_tests,$(s))) $(plydiff)
 man_src := $(wildcard docs/*.1.scd docs/*.8.scd)
 man     := $(if $(shell command -v scdoc),$(patsubst docs/%.scd,$(BUILD)/man/%,$(man_src)))
 
-.PHONY: all lib tests-build check check-all demo bench bench-requests deps format clean help \
+.PHONY: all lib tests-build check check-all check-sanitizers demo bench bench-requests deps format clean help \
 	install uninstall install-alias FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -126,6 +126,11 @@ submake = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(s
 check check-all: deps
 	+@$(submake) tests-build
 	@$(run_tests) $(if $(filter check-all,$@),--long)
+	+@$(if $(filter check-all,$@),$(submake) check-sanitizers)
+
+check-sanitizers:
+	+@for s in address thread; do for g in unit mount tools; do \
+		$(submake) SANITIZE=$$s check-$$g || exit 1; done; done
 
 groups := rooms style unit mount tools diff crash fuzz work runtime requests cases
 .PHONY: $(addprefix check-,$(groups))
