@@ -34,7 +34,7 @@ by_hand() {
 	from_base again
 	run buildah rm again
 	eq "in the commit" "12:34 out 0 /srv/issue /usr/share/perl hand" "$(says podman run --rm localhost/hand sh -c \
-		'stat -c %u:%g /srv/out; cat /srv/out; ls /usr/share/doc | wc -l; ls -d /srv/issue /usr/share/perl /usr/share/perl5 /etc/motd 2>/dev/null; echo $by' | words cat)"
+		'stat -c %u:%g /srv/out; cat /srv/out; ls /usr/share/doc | wc -l; ls -d /srv/issue /usr/share/perl /usr/share/perl5 /etc/motd 2>/dev/null || :; echo $by' | words cat)"
 }
 
 # From nothing, with a layer on top of that.
@@ -49,7 +49,7 @@ from_scratch() {
 	run buildah from --name more localhost/scratch
 	run buildah run --isolation chroot more -- /bin/sh -c 'busybox rm /bin/sh; busybox mkdir /bin/dir; echo one >/one'
 	run buildah commit -q --rm more localhost/more
-	eq "names" "/bin/busybox /bin/dir /one" "$(says podman run --rm localhost/more /bin/busybox find /bin/busybox /bin/sh /bin/dir /one | words cat)"
+	eq "names" "/bin/busybox /bin/dir /one" "$(says podman run --rm localhost/more /bin/busybox find /bin /one ! -name bin | words sort)"
 }
 
 builds() {

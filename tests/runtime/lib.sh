@@ -44,6 +44,7 @@ store() {
 		[storage]
 		driver = "overlay"
 		graphroot = "$S/graph"
+		rootless_storage_path = "$S/graph"
 		runroot = "$S/run"
 		[storage.options.overlay]
 	E
@@ -167,7 +168,8 @@ built() {
 
 built_looks() {
 	cat <<-'E'
-		stat -c "%n %a %u:%g %h" /opt/bin/tool /opt/x /home/joe/mine /usr/share/common-licenses /srv/file
+		stat -c "%n %a %u:%g %h" /opt/bin/tool /opt/x /home/joe/mine /srv/file
+		stat -c "%n %a %u:%g" /usr/share/common-licenses
 		find /opt /usr/share/doc /usr/share/tongues/de -maxdepth 1 | sort
 		ls -d /usr/share/locale /var/cache/debs 2>/dev/null || :
 		cat /srv/file; hello
@@ -179,8 +181,8 @@ built_right() {
 		/opt/bin/tool 4755 0:0 2
 		/opt/x 644 0:0 1
 		/home/joe/mine 644 1000:1000 1
-		/usr/share/common-licenses 755 1000:1000 1
 		/srv/file 644 0:0 1
+		/usr/share/common-licenses 755 1000:1000
 		/opt
 		/opt/bin
 		/opt/x

@@ -34,7 +34,7 @@ as_with_fuse_overlayfs() {
 	need fuse-overlayfs
 	store other "$(command -v fuse-overlayfs)"
 	images
-	for list in done built; do
+	for list in built 'done'; do
 		diff <(sed -E "$times" "$S/$list.list") <(sed -E "$times" "$T/plyfs/$list.list") >"$T/differs"
 		! grep '^>' "$T/differs" || fail "$list: only with plyfs"
 		grep '^<' "$T/differs" | while read -r _ name _; do

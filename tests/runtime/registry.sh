@@ -43,7 +43,7 @@ by_podman() {
 	store plyfs
 	run podman pull -q --tls-verify=false "$at/t/more:1"
 	eq "in what came back" "more /usr/share/locale/de" "$(says podman run --rm "$at/t/more:1" sh -c \
-		'ls /srv; ls -d /usr/share/tongues /usr/share/locale/de 2>/dev/null' | words cat)"
+		'ls /srv; ls -d /usr/share/tongues /usr/share/locale/de 2>/dev/null || :' | words cat)"
 	no_containers
 }
 
@@ -51,4 +51,6 @@ registry
 store plyfs "$PLYFS"
 check "skopeo pushes and pulls: the image is the same, and runs" by_skopeo
 check "podman commits on top, pushes and pulls" by_podman
+kill %1
+wait
 finish

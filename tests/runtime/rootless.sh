@@ -19,9 +19,9 @@ user() {
 		[ -e /etc/$file ] || skip "no /etc/$file"
 		mount --bind "$T/$file" /etc/$file || skip "no bind mounts"
 	done
-	mkdir -m 700 "$T/xdg"
-	chown -R $id:$id "$HOME" "$T/xdg"
-	as=(setpriv --reuid $id --regid $id --init-groups env -C "$HOME" XDG_RUNTIME_DIR="$T/xdg" USER=plytest)
+	mkdir -m 700 "$T/xdg" "$T/tmp"
+	chown -R $id:$id "$HOME" "$T/xdg" "$T/tmp"
+	as=(setpriv --reuid "$id" --regid "$id" --init-groups env -C "$HOME" XDG_RUNTIME_DIR="$T/xdg" TMPDIR="$T/tmp" USER=plytest)
 }
 
 # own: the present store is the user's
@@ -82,7 +82,7 @@ ended() {
 	no_containers
 	run podman rmi -fa
 	kill "$(cat "$T/xdg/libpod/tmp/pause.pid" "$S/run/libpod/pause.pid" 2>/dev/null | head -n 1)" || fail "no pause process"
-	run podman unshare rm -rf "$S/graph/overlay"
+	eq "layers" "" "$(find "$S/graph/overlay" -maxdepth 2 -name diff)"
 }
 
 user
