@@ -8,7 +8,7 @@ if [ -z "${PLY_INSIDE:-}" ]; then
 		echo "needs root"
 		exit 77
 	}
-	PLY_INSIDE=1 exec unshare -m -p --fork --kill-child --mount-proc --propagation private bash "$0"
+	PLY_INSIDE=1 exec unshare -m -p --fork --kill-child --mount-proc --propagation private bash "$0" "$@"
 fi
 
 # shellcheck source=tests/lib.sh
