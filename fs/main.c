@@ -23,6 +23,7 @@
 
 #define BUSY_TRIES 50 /* a server that was just unmounted may still be cleaning up */
 #define BUSY_WAIT_MS 50
+#define KEEP_MAX 1000000 /* seconds */
 
 struct program {
 	struct ply_options opts;
@@ -133,6 +134,8 @@ static int open_union(struct program *p)
 		.lax_owners = ply_ids_are_squashed(&o->ids),
 		.sync = o->sync,
 		.metacopy = o->metacopy,
+		.lowers_change = o->timeout < PLY_TIMEOUT_MAX,
+		.keep_ms = o->timeout < KEEP_MAX ? (unsigned)(o->timeout * 1000) : KEEP_MAX * 1000,
 		.before_long = ply_wire_before_long,
 	};
 	struct ply_why why;
@@ -155,10 +158,11 @@ static int open_union(struct program *p)
 
 static unsigned wire_flags(const struct ply_options *o)
 {
-	int writable = o->upper && !o->readonly;
+	int writable = o->upper && !o->readonly, recheck = o->timeout < PLY_TIMEOUT_MAX;
 	unsigned flags = 0;
 
-	if (o->writeback == PLY_WRITEBACK_AUTO ? writable : o->writeback)
+	/* The kernel asks for no size of a file for which it collects writes. */
+	if (o->writeback == PLY_WRITEBACK_AUTO ? writable && !recheck : o->writeback)
 		flags |= PLY_WIRE_WRITEBACK;
 	if (o->sync)
 		flags |= PLY_WIRE_SYNC;
@@ -170,7 +174,7 @@ static unsigned wire_flags(const struct ply_options *o)
 		flags |= PLY_WIRE_ALLOW_ROOT;
 	if (o->foreground)
 		flags |= PLY_WIRE_FOREGROUND;
-	if (o->timeout < PLY_TIMEOUT_MAX)
+	if (recheck)
 		flags |= PLY_WIRE_RECHECK;
 	if (o->static_nlink)
 		flags |= PLY_WIRE_STATIC_NLINK;

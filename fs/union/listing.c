@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "union/node.h"
 
@@ -431,10 +432,19 @@ static void evict_locked(struct ply_union *u, const struct ply_dir *keep)
 	}
 }
 
+uint32_t ply_listing_clock(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (uint32_t)now.tv_sec * 1000 + (uint32_t)now.tv_nsec / 1000000;
+}
+
 void ply_listing_install(struct ply_union *u, struct ply_dir *dir, struct ply_listing *l)
 {
 	pthread_mutex_lock(&u->listing_lock);
 	dir->listing = l;
+	dir->listed = ply_listing_clock();
 	lru_push_locked(u, dir);
 	evict_locked(u, dir);
 	pthread_mutex_unlock(&u->listing_lock);

@@ -76,6 +76,9 @@ const struct ply_item *ply_listing_after(struct ply_listing *l, uint64_t cookie,
 /* Is any item visible? */
 int ply_listing_is_empty(const struct ply_listing *l);
 
+/* Milliseconds of some clock, which starts again at 0 now and then. */
+uint32_t ply_listing_clock(void);
+
 /* The cache of all directories' listings. dir's lock is held, but for drop of a dying node. */
 void ply_listing_install(struct ply_union *u, struct ply_dir *dir, struct ply_listing *l);
 void ply_listing_used(struct ply_union *u, struct ply_dir *dir);

@@ -251,6 +251,10 @@ static int resolve(struct ply_union *u, struct ply_node *dir, const char *name,
 		if (!wants(hint, i))
 			continue;
 		stop = ply_dir_open(u, dir, (unsigned)layer_index(d, i), &fd);
+		if (ply_part_is_gone(u, i, stop)) {
+			stop = 0;
+			continue;
+		}
 		if (stop)
 			break;
 		stop = ask_layer(u, dir, i, i + 1 < ply_dir_nlowers(d), fd->fd, name, &stx);
@@ -282,6 +286,9 @@ static int get_hint(struct ply_union *u, struct ply_node *dir, const char *name,
 
 	PLY_ASSERT_LOCKED(&dir->lock);
 	*hint = (struct hint){ 0 };
+	/* What a listing says may be out of date. */
+	if (u->lowers_change)
+		return 0;
 	if (!l && layers > 1 && (++d->probes > PROBES_MAX || layers > LAYERS_TO_PROBE)) {
 		/* Without the right or the memory to list it, it is asked all the same. */
 		if (ply_listing_get(u, dir, &l))
@@ -459,6 +466,64 @@ static int find_locked(struct ply_union *u, struct ply_node *dir, const char *na
 	return err;
 }
 
+/* ---- lower layers that change ---- */
+
+/* A lower node: is it what was found now? */
+static int is_same(struct ply_union *u, const struct ply_node *node, const struct found *f)
+{
+	const struct ply_dir *d = f->dir;
+
+	if (f->in_upper || (f->stx.stx_mode & S_IFMT) != ply_node_type(node))
+		return 0;
+	if (ply_ino_map(u, d ? &f->below : &f->stx) != node->ino)
+		return 0;
+	if (!d)
+		return f->layer == node->layer;
+	for (unsigned i = 0; i < d->nlowers && i < node->dir->nlowers; i++)
+		if (d->lowers[i].layer != node->dir->lowers[i].layer)
+			return 0;
+	return d->nlowers == node->dir->nlowers;
+}
+
+/* The directories that it is in the layers may be others by now. */
+static void open_again(struct ply_union *u, struct ply_node *node)
+{
+	for (unsigned i = 0; ply_node_is_dir(node) && i < node->dir->nlowers; i++)
+		ply_fdcache_drop(u->fds, node, node->dir->lowers[i].layer);
+}
+
+/*
+ * The node of a name, as long as the layers still show it there; else the name leaves it, as if it were removed, and the
+ * caller's reference is given back. What is up is nobody's to change: a directory that is keeps the layers that it has.
+ */
+static void ask_again(struct ply_union *u, struct ply_node *dir, const char *name,
+		      struct ply_node **node)
+{
+	struct ply_node *const both[PLY_LOCK_NODES] = { dir, *node };
+	const struct hint all = { 0 };
+	struct ply_name *record = NULL;
+	struct found f = { 0 };
+	int is_gone = 0;
+
+	ply_nodes_lock(both);
+	if (!ply_node_in_upper(*node))
+		record = ply_name_of(u, *node, dir, name);
+	if (record) {
+		int err = resolve(u, dir, name, &all, &f);
+
+		is_gone = err ? err == -ENOENT : !is_same(u, *node, &f);
+		free_found(&f);
+	}
+	if (is_gone)
+		ply_name_kill(u, record);
+	open_again(u, *node);
+	ply_nodes_unlock(both);
+	if (is_gone) {
+		ply_node_unref(u, *node);
+		*node = NULL;
+	}
+}
+
 int ply_find(struct ply_union *u, struct ply_node *dir, const char *name, struct ply_node **out,
 	     struct statx *attr)
 {
@@ -472,6 +537,8 @@ int ply_find(struct ply_union *u, struct ply_node *dir, const char *name, struct
 	if (ply_name_is_reserved(name))
 		return -ENOENT;
 	*out = ply_tree_find(u, dir, name);
+	if (*out && u->lowers_change)
+		ask_again(u, dir, name, out);
 	if (*out) {
 		err = known_attr(u, *out, attr);
 		if (err)
@@ -539,7 +606,7 @@ int ply_lower_shows(struct ply_union *u, struct ply_node *dir, const char *name)
 {
 	struct ply_dir *d = dir->dir;
 
-	if (d->listing) {
+	if (d->listing && !u->lowers_change) {
 		struct ply_item *item = ply_listing_find(d->listing, name);
 
 		return item && (item->flags & PLY_ITEM_LOWER);
@@ -549,6 +616,8 @@ int ply_lower_shows(struct ply_union *u, struct ply_node *dir, const char *name)
 		struct ply_fd *fd;
 		int says, err = ply_dir_open(u, dir, d->lowers[i].layer, &fd);
 
+		if (ply_part_is_gone(u, i, err))
+			continue;
 		if (err)
 			return err;
 		says = ask_layer(u, dir, i, i + 1 < ply_dir_nlowers(d), fd->fd, name, &stx);

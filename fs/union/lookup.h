@@ -43,6 +43,12 @@ void ply_attr_fix(struct ply_union *u, struct ply_node *node, struct statx *attr
 /* Names that a user may neither see nor make. */
 int ply_name_is_reserved(const char *name);
 
+/* A directory's part in a lower layer that may change could not be opened, as it is not there any more: it is empty. */
+static inline int ply_part_is_gone(const struct ply_union *u, int index, int err)
+{
+	return u->lowers_change && index >= 0 && (err == -ENOENT || err == -ENOTDIR);
+}
+
 /* 1: the directory has xattr whiteouts in this layer, 0: none. index: of dir->lowers, or -1: the upper. */
 int ply_dir_announces(struct ply_union *u, struct ply_node *dir, int index, int fd);
 

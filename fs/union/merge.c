@@ -127,6 +127,8 @@ static int read_layer(struct ply_union *u, struct ply_node *dir, int index,
 		r.fd = fd->fd;
 		err = read_open_dir(u, dir, index, &r);
 		ply_fd_put(u->fds, fd);
+	} else if (ply_part_is_gone(u, index, err)) {
+		err = 0;
 	}
 	if (!err) {
 		ply_listing_sort(r.l);
@@ -175,12 +177,24 @@ static int build(struct ply_union *u, struct ply_node *dir, struct ply_listing *
 	return 0;
 }
 
+/* Lower layers may have changed since, of which the marks in them also tell. */
+static void drop_if_old(struct ply_union *u, struct ply_dir *d)
+{
+	if (!u->lowers_change || !d->listing || ply_listing_clock() - d->listed < u->keep_ms)
+		return;
+	ply_listing_drop(u, d);
+	for (unsigned i = 0; i < d->nlowers; i++)
+		atomic_store(&d->lowers[i].announces, PLY_UNKNOWN);
+}
+
 int ply_listing_get(struct ply_union *u, struct ply_node *dir, struct ply_listing **out)
 {
-	struct ply_listing *l = dir->dir->listing;
+	struct ply_listing *l;
 	int err;
 
 	PLY_ASSERT_LOCKED(&dir->lock);
+	drop_if_old(u, dir->dir);
+	l = dir->dir->listing;
 	if (l) {
 		*out = l;
 		return 0;

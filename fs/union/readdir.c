@@ -29,7 +29,9 @@ static int get_batch(struct ply_union *u, struct ply_node *dir, uint64_t cookie,
 	b->n = 0;
 	b->used = 0;
 	pthread_mutex_lock(&dir->lock);
-	err = ply_listing_get(u, dir, &l);
+	/* Only the beginning of a listing is asked for anew when it is old. */
+	l = cookie > PLY_COOKIE_DOTS ? dir->dir->listing : NULL;
+	err = l ? 0 : ply_listing_get(u, dir, &l);
 	if (!err)
 		err = ply_listing_settle(l);
 	while (!err && b->n < BATCH) {

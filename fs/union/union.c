@@ -332,6 +332,8 @@ int ply_union_open(const struct ply_union_config *cfg, struct ply_union **up, st
 	atomic_init(&u->upper.index, -1);
 	u->sync = cfg->sync;
 	u->metacopy = cfg->metacopy;
+	u->lowers_change = cfg->lowers_change;
+	u->keep_ms = cfg->keep_ms;
 	ply_settle_init(u);
 	u->redirect_dir = cfg->redirect_dir;
 	u->uid = geteuid();

@@ -82,6 +82,12 @@ struct ply_union_config {
 	 * data is brought up in the background and when the union is closed.
 	 */
 	int metacopy;
+	/*
+	 * Lower layers may change while the union is open: names in them are asked for each time they are looked up, and
+	 * listings are made anew when they are older than keep_ms. The callers' answers may then be kept for that long.
+	 */
+	int lowers_change;
+	unsigned keep_ms;
 	/* Called before an operation that may take long, from the thread that runs it, with no lock held. */
 	void (*before_long)(void *arg);
 	void *before_long_arg;
@@ -136,7 +142,8 @@ struct ply_entry {
 
 /*
  * -ENOENT when no layer shows the name, -ENAMETOOLONG beyond 255 bytes, -ENOTDIR when dir is none.
- * A caller may keep every answer for ever, the negative one too: only calls to this library change it.
+ * A caller may keep every answer for ever, the negative one too: only calls to this library change it, unless
+ * lowers_change is set.
  */
 int ply_lookup(struct ply_union *u, struct ply_node *dir, const char *name, struct ply_entry *out);
 /* Gives n lookups back. With the last one the node and all it holds are freed. */

@@ -17,6 +17,17 @@ static void refuse_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *f
 	ply_reply_err(req, -ENOSYS);
 }
 
+/*
+ * Without a word the kernel keeps a listing for as long as the directory's time is the same. Where lower layers
+ * change that says nothing: several of them may make up a directory, and it has but one time.
+ */
+static void open_dir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	(void)ino;
+	fi->cache_readdir = 0;
+	fuse_reply_open(req, fi);
+}
+
 /* Nothing here can be interrupted: the kernel need not try. */
 static void raw_interrupt(const struct ply_raw *raw)
 {
@@ -71,6 +82,8 @@ struct fuse_lowlevel_ops ply_ops_for(const struct ply_wire_config *cfg)
 {
 	struct fuse_lowlevel_ops ops = operations;
 
+	if (cfg->flags & PLY_WIRE_RECHECK)
+		ops.opendir = open_dir;
 	if (!(cfg->flags & PLY_WIRE_SYNC)) {
 		ops.fsync = NULL;
 		ops.fsyncdir = NULL;
