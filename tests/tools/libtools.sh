@@ -1,0 +1,72 @@
+# Helpers for the tests of the programs that take a stack. Source this instead of tests/lib.sh.
+# shellcheck shell=bash disable=SC2034
+. "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+
+: "${prog:=}" # the program that is tested: set by each test
+
+# tool WANTED-STATUS ARGUMENT...: runs $prog; what it says is in $T/out and $T/err
+tool() {
+	local wanted=$1 got
+	shift
+	"$prog" "$@" >"$T/out" 2>"$T/err" </dev/null
+	got=$?
+	[ $got = "$wanted" ] || fail "${prog##*/} $*: exit status $got, not $wanted: $(cat "$T/out" "$T/err")"
+}
+
+# says TEXT: the last run said so on stderr; prints TEXT: on stdout, as a whole line
+says() {
+	grep -qF -- "$1" "$T/err" || fail "not said: '$1' but: $(cat "$T/err")"
+}
+
+prints() {
+	grep -qxF -- "$1" "$T/out" || fail "not printed: '$1' but: $(cat "$T/out")"
+}
+
+prints_not() {
+	! grep -qF -- "$1" "$T/out" || fail "printed: '$1': $(cat "$T/out")"
+}
+
+# fresh: an empty stack
+fresh() {
+	! mountpoint -q "$M" || umount "$M"
+	rm -rf "$L" "$U" "$W"
+	mkdir "$L" "$U" "$W"
+}
+
+# overlay OPTIONS: the kernel's overlayfs on $M
+overlay() {
+	mount -t overlay overlay -o "$1" "$M" || fail "no overlayfs: $1"
+}
+
+# json: every line of $T/out is an object
+json() {
+	python3 -c 'import json, sys
+for line in open(sys.argv[1]):
+    assert isinstance(json.loads(line), dict)' "$T/out" || fail "no JSON: $(cat "$T/out")"
+}
+
+# as_user COMMAND...
+as_user() {
+	setpriv --reuid 12345 --regid 12345 --clear-groups "$@"
+}
+
+# nothing_raw: neither output has control characters
+nothing_raw() {
+	! cat "$T/out" "$T/err" | LC_ALL=C grep -q $'[\001-\010\013-\037\177]' || fail "raw control characters"
+}
+
+# common_words: what all of them answer
+common_words() {
+	tool 0 --help
+	grep -q "^usage: ${prog##*/}" "$T/out" || fail "$(cat "$T/out")"
+	tool 0 --version
+	tool "${1:-2}" --no-such-option
+	says "usage:"
+	tool "${1:-2}" -j -0 -l "$L"
+	! mountpoint -q "$M" || umount "$M"
+}
+
+# play DIR SEED COUNT: random changes of a tree
+play() {
+	python3 "$(dirname "${BASH_SOURCE[0]}")/play.py" "$@" || fail "play $*"
+}
