@@ -70,3 +70,26 @@ common_words() {
 play() {
 	python3 "$(dirname "${BASH_SOURCE[0]}")/play.py" "$@" || fail "play $*"
 }
+
+# grow SEED COUNT [WORD]...: layers $T/g1 (at the bottom) to $T/gCOUNT, each the upper of random changes; $grown has
+# them as a lowerdir. With the kernel's overlayfs where $kernel is set.
+grow() {
+	local seed=$1 count=$2 i
+	shift 2
+	rm -rf "$T"/g[0-9]*
+	mkdir "$T/g1"
+	play "$T/g1" "$seed" 150
+	grown=$T/g1
+	for ((i = 2; i <= count; i++)); do
+		rm -rf "$W"
+		mkdir "$T/g$i" "$W"
+		if [ -n "${kernel:-}" ]; then
+			overlay "lowerdir=$grown,upperdir=$T/g$i,workdir=$W,$kernel"
+		else
+			mount_at "$M" "lowerdir=$grown,upperdir=$T/g$i,workdir=$W" || fail "no mount: $(cat "$T/mount.log")"
+		fi
+		play "$M" $((seed * 100 + i)) 80 "$@"
+		down
+		grown=$T/g$i:$grown
+	done
+}

@@ -143,10 +143,10 @@ int ply_compare_data(struct ply_stack *s, const struct ply_data *a, const struct
 
 	if (a->path && b->path && a->layer == b->layer && !strcmp(a->path, b->path))
 		return 0;
-	fd_a = ply_data_open(s, a);
+	fd_a = ply_stack_open_data(s, a);
 	if (fd_a < 0)
 		return fd_a;
-	fd_b = ply_data_open(s, b);
+	fd_b = ply_stack_open_data(s, b);
 	differs = fd_b < 0 ? fd_b : compare_open(fd_a, fd_b);
 	if (fd_b >= 0)
 		sys_close(fd_b);

@@ -509,7 +509,7 @@ int ply_stack_data(struct ply_stack *s, struct ply_dirs *dirs, const char *name,
 	return err;
 }
 
-int ply_data_open(struct ply_stack *s, const struct ply_data *data)
+int ply_stack_open_data(struct ply_stack *s, const struct ply_data *data)
 {
 	const char *slash = data->path ? strrchr(data->path, '/') : NULL;
 	char *dir;

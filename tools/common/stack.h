@@ -102,7 +102,7 @@ struct ply_data {
 };
 int ply_stack_data(struct ply_stack *s, struct ply_dirs *dirs, const char *name,
 		   const struct ply_found *file, struct ply_data *out);
-int ply_data_open(struct ply_stack *s, const struct ply_data *data);
+int ply_stack_open_data(struct ply_stack *s, const struct ply_data *data);
 void ply_data_free(struct ply_data *data);
 
 /* The names that a directory has in the layers from `from` to before `to`, sorted; a .wh. mark as what it hides. */

@@ -19,7 +19,7 @@ static int open_side(struct ply_stack *s, const struct ply_text_side *side)
 {
 	if (!side->data)
 		return sys_open(AT_FDCWD, "/dev/null", O_RDONLY, 0);
-	return ply_data_open(s, side->data);
+	return ply_stack_open_data(s, side->data);
 }
 
 static int is_text(int fd)
