@@ -5,19 +5,12 @@
 
 #include "stack.h"
 
-static int add_name(void *arg, const char *name, unsigned char type, uint64_t ino)
+static int add_raw(void *arg, const char *name, unsigned char type, uint64_t ino)
 {
 	struct ply_names *names = arg;
 
 	(void)type;
 	(void)ino;
-	if (ply_is_aufs_name(name)) {
-		if (!strncmp(name, PLY_AUFS_META, strlen(PLY_AUFS_META)))
-			return 0;
-		name += PLY_AUFS_PREFIX_LEN;
-		if (!*name)
-			return 0;
-	}
 	if (names->n == names->room) {
 		size_t room = names->room ? names->room * 2 : 64;
 		char **bigger = realloc(names->name, room * sizeof(*bigger));
@@ -29,6 +22,18 @@ static int add_name(void *arg, const char *name, unsigned char type, uint64_t in
 	}
 	names->name[names->n] = strdup(name);
 	return names->name[names->n] ? (names->n++, 0) : -ENOMEM;
+}
+
+static int add_name(void *arg, const char *name, unsigned char type, uint64_t ino)
+{
+	if (ply_is_aufs_name(name)) {
+		if (!strncmp(name, PLY_AUFS_META, strlen(PLY_AUFS_META)))
+			return 0;
+		name += PLY_AUFS_PREFIX_LEN;
+		if (!*name)
+			return 0;
+	}
+	return add_raw(arg, name, type, ino);
 }
 
 static int by_bytes(const void *a, const void *b)
@@ -72,6 +77,19 @@ int ply_stack_names(struct ply_stack *s, struct ply_dirs *dirs, unsigned from, u
 	else
 		sort(names);
 	return err;
+}
+
+int ply_raw_names(int fd, struct ply_names *names)
+{
+	int err;
+
+	*names = (struct ply_names){ 0 };
+	err = ply_layer_list(fd, add_raw, names);
+	if (err)
+		ply_names_free(names);
+	else
+		sort(names);
+	return err == -EBADF ? -EACCES : err;
 }
 
 int ply_names_has(const struct ply_names *names, const char *name)

@@ -184,6 +184,17 @@ static int add_part(struct ply_dirs *d, unsigned layer, char *path)
 	return 0;
 }
 
+struct ply_dirs *ply_dirs_alone(unsigned layer, const char *path)
+{
+	struct ply_dirs *d = calloc(1, sizeof(*d));
+
+	if (d && add_part(d, layer, strdup(path))) {
+		ply_dirs_free(d);
+		d = NULL;
+	}
+	return d;
+}
+
 struct ply_dirs *ply_stack_root(struct ply_stack *s)
 {
 	struct ply_dirs *d = calloc(1, sizeof(*d));

@@ -51,6 +51,8 @@ struct ply_dirs {
 };
 
 struct ply_dirs *ply_stack_root(struct ply_stack *s);
+/* Of one layer alone. */
+struct ply_dirs *ply_dirs_alone(unsigned layer, const char *path);
 void ply_dirs_free(struct ply_dirs *d);
 void ply_dirs_close(struct ply_dirs *d);
 /* The descriptor of a part, opened when it is not yet; it stays d's. */
@@ -112,6 +114,8 @@ struct ply_names {
 };
 int ply_stack_names(struct ply_stack *s, struct ply_dirs *dirs, unsigned from, unsigned to,
 		    struct ply_names *names);
+/* All names of a directory that is open as fd, sorted. */
+int ply_raw_names(int fd, struct ply_names *names);
 int ply_names_has(const struct ply_names *names, const char *name);
 void ply_names_free(struct ply_names *names);
 
