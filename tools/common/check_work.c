@@ -6,6 +6,7 @@
 
 #include "base/sys.h"
 #include "check.h"
+#include "staging.h"
 #include "walk.h"
 
 /* What is checked below the work directory, each name by itself. */
@@ -190,26 +191,6 @@ static int is_same(const struct statx *a, const struct statx *b)
 	       a->stx_dev_minor == b->stx_dev_minor;
 }
 
-/* Is it somewhere below that directory? */
-static int is_within(const struct where *w, const struct statx *top)
-{
-	int at = sys_open(w->fd, "..", O_PATH | O_DIRECTORY, 0), within = 0;
-	struct statx last = w->stx, stx;
-
-	while (at >= 0 && !within && !sys_statx(at, "", STATX_BASIC_STATS, &stx) &&
-	       !is_same(&stx, &last)) {
-		int up = sys_open(at, "..", O_PATH | O_DIRECTORY, 0);
-
-		within = is_same(&stx, top);
-		last = stx;
-		sys_close(at);
-		at = up;
-	}
-	if (at >= 0)
-		sys_close(at);
-	return within;
-}
-
 static void check_pair(struct ply_check *c, const struct where *a, const struct where *b)
 {
 	if (is_same(&a->stx, &b->stx))
@@ -217,9 +198,9 @@ static void check_pair(struct ply_check *c, const struct where *a, const struct 
 				a->layer < 0 || b->layer < 0 ? PLY_FOUND_LAYERS_OVERLAP
 							     : PLY_FOUND_LAYER_TWICE,
 				b->layer, b->path, a->path, PLY_LEFT);
-	else if (is_within(b, &a->stx))
+	else if (ply_is_below(b->fd, &a->stx))
 		ply_found_fault(c, PLY_FOUND_LAYERS_OVERLAP, b->layer, b->path, a->path, PLY_LEFT);
-	else if (is_within(a, &b->stx))
+	else if (ply_is_below(a->fd, &b->stx))
 		ply_found_fault(c, PLY_FOUND_LAYERS_OVERLAP, a->layer, a->path, b->path, PLY_LEFT);
 	if (a->layer == 0 && b->layer < 0 && c->stack.has_upper &&
 	    (a->stx.stx_dev_major != b->stx.stx_dev_major ||
