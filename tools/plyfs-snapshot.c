@@ -301,31 +301,6 @@ static void complain(struct snapshot *s, const char *what, const char *path, int
 	free(quoted);
 }
 
-/* Is the directory fd, or one above it, that one? */
-static int is_below(int fd, const struct statx *top)
-{
-	struct statx stx, last = { 0 };
-	int at = sys_open(fd, ".", O_PATH | O_DIRECTORY, 0), found = 0;
-
-	while (at >= 0 && !sys_statx(at, "", STATX_INO, &stx)) {
-		int up;
-
-		found = stx.stx_ino == top->stx_ino && stx.stx_dev_major == top->stx_dev_major &&
-			stx.stx_dev_minor == top->stx_dev_minor;
-		if (found ||
-		    (stx.stx_ino == last.stx_ino && stx.stx_dev_minor == last.stx_dev_minor &&
-		     stx.stx_dev_major == last.stx_dev_major))
-			break;
-		last = stx;
-		up = sys_open(at, "..", O_PATH | O_DIRECTORY, 0);
-		sys_close(at);
-		at = up;
-	}
-	if (at >= 0)
-		sys_close(at);
-	return found;
-}
-
 static int open_upper(struct snapshot *s, const char *path)
 {
 	int err = ply_layer_open(&s->from, path, PLY_LAYER_UPPER);
@@ -348,7 +323,7 @@ static int open_target(struct snapshot *s, const char *path)
 
 	if (!err)
 		err = sys_statx(s->from.root, "", STATX_INO, &upper);
-	if (!err && is_below(s->staging.parent, &upper)) {
+	if (!err && ply_is_below(s->staging.parent, &upper)) {
 		s->trouble = "it would lie within the upper";
 		err = -EINVAL;
 	} else if (!err) {

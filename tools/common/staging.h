@@ -5,6 +5,8 @@
 #ifndef PLY_TOOLS_STAGING_H
 #define PLY_TOOLS_STAGING_H
 
+#include <sys/stat.h>
+
 struct ply_staging {
 	int parent; /* the directory that both lie in */
 	int fd;	    /* what is being built; -1 before it is made */
@@ -23,5 +25,8 @@ int ply_staging_make(struct ply_staging *s);
 int ply_staging_publish(struct ply_staging *s);
 /* Closes; removes what was made and not published. */
 void ply_staging_close(struct ply_staging *s);
+
+/* Is the directory fd, or one above it, that one? */
+int ply_is_below(int fd, const struct statx *top);
 
 #endif

@@ -1,0 +1,263 @@
+#!/bin/bash
+# plyfs-diff: tells every change of the upper or of some layers, nothing else, and reads no more than it must.
+# timeout: 600
+. "$(dirname "$0")/libtools.sh"
+
+prog=$BUILD/plyfs-diff
+
+lower_tree() {
+	mkdir -p "$L/gone/sub" "$L/new/sub" "$L/kept" "$L/moved-from/sub"
+	for f in a b c d gone/f new/sub/g new/z kept/h moved-from/sub/i same; do echo below >"$L/$f"; done
+	ln -s x "$L/link"
+}
+
+letters() {
+	fresh
+	lower_tree
+	up
+	(
+		cd "$M" || exit 1
+		echo more >>a
+		rm b
+		chmod 600 c
+		setfattr -n user.note -v x d
+		chmod 600 same
+		chmod 644 same
+		rm -r gone new link
+		mkdir new link
+		echo z >new/z
+		touch link/x
+		mv moved-from moved
+		echo i >>moved/sub/i
+	)
+	down
+	tool 1 -l "$L" -u "$U"
+	eq "changes" "A link/x
+D b
+D gone/
+D moved-from/
+D new/sub/
+M a
+M c
+M d
+M moved/sub/i
+M new/z
+O new/
+R moved/ <- moved-from/
+T link/" "$(sort "$T/out")"
+	tool 1 -v -a -l "$L" -u "$U"
+	prints "= same"
+	prints "M c (mode)"
+	prints "M d (xattrs)"
+	prints "T link/ (directory, was symlink)"
+	tool 1 --stat -l "$L" -u "$U"
+	grep -q "^1 added, 5 modified, 4 deleted, 1 retyped, 1 renamed, 1 opaque;" "$T/out" || fail "$(cat "$T/out")"
+	tool 1 -j -l "$L" -u "$U"
+	json
+	prints '{"change":"R","kind":"directory","path":"moved","from":"moved-from"}'
+	tool 1 -o "rw,lowerdir=$L,upperdir=$U,workdir=$W"
+	prints "M a"
+}
+
+text() {
+	fresh
+	printf '1\n2\n3\n' >"$L/t"
+	printf 'x\0y' >"$L/bin"
+	cp -r "$L/." "$U"
+	echo 4 >>"$U/t"
+	printf z >>"$U/bin"
+	echo new >"$U/n"
+	tool 1 -U -l "$L" -u "$U"
+	prints "+4"
+	prints "Binary file bin differs"
+	prints "--- /dev/null"
+	mkdir "$T/patched"
+	cp -r "$L/." "$T/patched"
+	patch -s -d "$T/patched" -p1 <"$T/out" || fail "patch does not take it"
+	cmp "$U/t" "$T/patched/t"
+	cmp "$U/n" "$T/patched/n"
+	tool 1 -U --max-size=3 -l "$L" -u "$U"
+	prints "Large file t differs"
+	tool 2 -U -j -l "$L" -u "$U"
+}
+
+same_is_none() {
+	fresh
+	lower_tree
+	up
+	tool 0 -l "$L" -u "$U"
+	says "in use"
+	down
+	cp -a "$L/a" "$U/a"
+	touch "$U/a"
+	tool 0 -l "$L" -u "$U"
+	eq "output" "" "$(cat "$T/out")"
+	tool 0 -a -l "$L" -u "$U"
+	prints "= a"
+	! mknod "$U/not-there" c 0 0 || tool 0 -l "$L" -u "$U"
+}
+
+forms() {
+	need_root
+	fresh
+	mkdir -p "$L/x" "$L/o" "$L/p" "$U/x" "$U/o" "$U/p"
+	touch "$L/x/f" "$L/aufs" "$L/o/f" "$L/p/f"
+	touch "$U/.wh.aufs" "$U/o/.wh..wh..opq" "$U/x/f"
+	setfattr -n user.overlay.opaque -v x "$U/x"
+	setfattr -n user.overlay.whiteout -v y "$U/x/f"
+	setfattr -n user.fuseoverlayfs.opaque -v y "$U/p"
+	tool 1 -l "$L" -u "$U"
+	eq "changes" "D aufs
+D o/f
+D p/f
+D x/f
+O o/
+O p/" "$(sort "$T/out")"
+}
+
+layers() {
+	mkdir -p "$T/1/d" "$T/2/d" "$T/3/d"
+	echo 3 >"$T/3/d/f"
+	echo 2 >"$T/2/d/f"
+	touch "$T/1/d/g" "$T/2/two"
+	tool 1 -l "$T/1:$T/2:$T/3"
+	eq "of layer 0" "A d/g" "$(cat "$T/out")"
+	tool 1 --layers=1 -l "$T/1:$T/2:$T/3"
+	eq "of layer 1" "A two M d/f" "$(words cat "$T/out")"
+	tool 1 --layers=0-1 -l "$T/1:$T/2:$T/3"
+	eq "of layers 0-1" "A two M d/f A d/g" "$(words cat "$T/out")"
+	tool 2 --layers=3 -l "$T/1:$T/2:$T/3"
+	tool 2 --layers=1-0 -l "$T/1:$T/2:$T/3"
+	tool 2
+	tool 4 -l "$T/none"
+}
+
+metacopy() {
+	need_root
+	fresh
+	echo data >"$L/f"
+	echo other >"$L/g"
+	chmod 644 "$L/f"
+	overlay "lowerdir=$L,upperdir=$U,workdir=$W,metacopy=on,redirect_dir=on"
+	chmod 600 "$M/f"
+	mv "$M/g" "$M/h"
+	umount "$M"
+	tool 1 -v -l "$L" -u "$U"
+	prints "M f (mode)"
+	prints "A h"
+	prints "D g"
+	tool 1 -U -l "$L" -u "$U"
+	prints "+other"
+}
+
+# What two trees differ in, as the tool says it.
+oracle=$(cat <<'END'
+import os, stat, sys
+old, new = sys.argv[1:]
+def look(path):
+    st = os.lstat(path)
+    fmt = stat.S_IFMT(st.st_mode)
+    data = None
+    if stat.S_ISREG(st.st_mode): data = open(path, "rb").read()
+    if stat.S_ISLNK(st.st_mode): data = os.readlink(path)
+    xattrs = {n: os.getxattr(path, n, follow_symlinks=False) for n in os.listxattr(path, follow_symlinks=False)}
+    return fmt, (st.st_mode, st.st_uid, st.st_gid, data, xattrs)
+def walk(rel):
+    a, b = os.path.join(old, rel), os.path.join(new, rel)
+    na = set(os.listdir(a)) if os.path.isdir(a) and not os.path.islink(a) else set()
+    nb = set(os.listdir(b)) if os.path.isdir(b) and not os.path.islink(b) else set()
+    for n in na | nb:
+        p = os.path.join(rel, n)
+        if n not in nb: print("D", p); continue
+        tb, vb = look(os.path.join(new, p))
+        if n not in na: print("A", p)
+        else:
+            ta, va = look(os.path.join(old, p))
+            if ta != tb: print("T", p)
+            elif va != vb: print("M", p)
+        if stat.S_ISDIR(tb): walk(p)
+walk("")
+END
+)
+
+# An opaque directory's line says nothing about its attributes: of these, M is left out on both sides.
+random_changes() {
+	need_root
+	local seed
+	for seed in 1 2 3 4 5 6; do
+		fresh
+		play "$L" $((seed + 100)) 150
+		up
+		play "$M" $seed 120 norename
+		python3 -c "$oracle" "$L" "$M" | sort >"$T/wanted"
+		down
+		tool 1 -l "$L" -u "$U"
+		sed -n 's,^O \(.*\)/$,M \1,p' "$T/out" >"$T/opaque"
+		diff <(grep -vxFf "$T/opaque" "$T/wanted") <(sed 's,/$,,' "$T/out" | grep -v '^[O]\|^M \.$' | grep -vxFf "$T/opaque" | sort) ||
+			fail "seed $seed"
+	done
+}
+
+cheap() {
+	need strace
+	fresh
+	mkdir -p "$L/many" "$L/few"
+	(cd "$L/many" && seq 3000 | xargs touch)
+	touch "$L/few/f"
+	mkdir "$U/few"
+	echo x >"$U/few/f"
+	strace -f -o "$T/trace" "$prog" -l "$L" -u "$U" >"$T/out" 2>/dev/null
+	[ "$(wc -l <"$T/trace")" -lt 500 ] || fail "$(wc -l <"$T/trace") system calls for one change"
+}
+
+hostile() {
+	need_root
+	fresh
+	mkdir "$T/outside" "$U/d"
+	echo secret >"$T/outside/f"
+	ln -s "$T/outside" "$U/link"
+	ln -s "$T/outside" "$L/d"
+	setfattr -n trusted.overlay.redirect -v "/../../outside" "$U/d"
+	touch "$U"/$'esc\e[2Jape\n' "$U"/$'\377'
+	tool 4 -U -l "$L" -u "$U"
+	says "a mark there makes no sense"
+	nothing_raw
+	prints_not secret
+	prints 'A esc\x1b[2Jape\x0a'
+	setfattr -x trusted.overlay.redirect "$U/d"
+	tool 1 -j -l "$L" -u "$U"
+	json
+	prints '{"change":"A","kind":"file","path":"\udcff","size":0}'
+	tool 1 -0 -l "$L" -u "$U"
+	eq "names" 4 "$(tr -cd '\0' <"$T/out" | wc -c)"
+}
+
+plain_user() {
+	need_root
+	fresh
+	lower_tree
+	cp -r "$L/." "$U"
+	echo x >"$U/a"
+	chown -R 12345 "$L" "$U"
+	chmod 0 "$U/kept"
+	as_user "$prog" -l "$L" -u "$U" >"$T/out" 2>"$T/err"
+	eq "status" 4 $?
+	prints "M a"
+	says "trusted"
+	says "'kept': Permission denied"
+}
+
+[ -x "$prog" ] || fail "there is no $prog"
+need setfattr python3 patch
+check "a letter for each kind of change, reasons, numbers, JSON" letters
+check "text differences that patch takes; binary and large files are named" text
+check "what was brought up and is as below is no change" same_is_none
+check "whiteouts and opaque directories of all forms" forms
+check "what some layers change against the rest" layers
+check "files whose data is below, and renamed ones" metacopy
+check "random changes are told as another comparison of the two trees tells them" random_changes
+check "it costs what changed, not what exists" cheap
+check "no redirect or symlink leads out, nothing is printed raw" hostile
+check "a plain user's layers" plain_user
+check "help, version, usage" common_words
+finish

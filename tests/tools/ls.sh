@@ -1,0 +1,160 @@
+#!/bin/bash
+# plyfs-ls: each name with its layers, what is hidden with what hides it, and nothing that the stack does not show.
+# timeout: 600
+. "$(dirname "$0")/libtools.sh"
+
+prog=$BUILD/plyfs-ls
+
+stack() {
+	fresh
+	mkdir -p "$L/gone" "$L/kept" "$L/new/sub" "$L/ren" "$T/second/kept"
+	for f in a b gone/f kept/h new/sub/g ren/j; do echo below >"$L/$f"; done
+	touch "$T/second/kept/h" "$T/second/b"
+	up
+	(
+		cd "$M" || exit 1
+		echo more >>a
+		rm -r b gone new
+		mkdir new
+		echo z >new/z
+		mv ren moved
+	)
+	down
+}
+
+names() {
+	stack
+	tool 0 -l "$L:$T/second" -u "$U"
+	eq "the root" "0      - a
+1+2    d kept
+0+1    d moved
+0      d new" "$(cat "$T/out")"
+	tool 0 -R -l "$L:$T/second" -u "$U"
+	prints "1      - moved/j"
+	prints "0      - new/z"
+	prints_not "new/sub"
+	tool 0 -l "$L:$T/second" -u "$U" /kept/ moved/j
+	eq "two paths" "1      - h 1      - j" "$(words cat "$T/out")"
+	tool 0 -d -v -l "$L:$T/second" -u "$U" kept
+	grep -q "^1+2    d 0755 .* kept$" "$T/out" || fail "$(cat "$T/out")"
+}
+
+hidden() {
+	stack
+	tool 0 -a -R -l "$L:$T/second" -u "$U"
+	prints "0      w b"
+	prints "1      - a  (hidden by file a in layer 0)"
+	prints "2      - b  (hidden by whiteout b in layer 0)"
+	prints "1      - gone/f  (hidden by whiteout gone in layer 0)"
+	prints "1      d new  (hidden by opaque directory new in layer 0)"
+	prints "1      - new/sub/g  (hidden by opaque directory new in layer 0)"
+	prints "2      - kept/h  (hidden by file kept/h in layer 1)"
+	tool 0 -a -l "$L:$T/second" -u "$U" gone/f
+	eq "a hidden path" "1      - f  (hidden by whiteout gone in layer 0)" "$(cat "$T/out")"
+	tool 4 -l "$L:$T/second" -u "$U" gone
+	says "No such file"
+	tool 4 -a -l "$L:$T/second" -u "$U" nowhere
+	tool 0 -j -R -a -l "$L:$T/second" -u "$U"
+	json
+	grep -q '"kind":"whiteout","layers":\[0\],"path":"b"' "$T/out" || fail "$(cat "$T/out")"
+	grep -q '"hidden_by":"opaque","hidden_in":0,"hidden_at":"new"' "$T/out" || fail "$(cat "$T/out")"
+}
+
+# shown: what the mount on $M shows is what the tool lists, and from the layers that it says
+shown() {
+	(cd "$M" && find . -mindepth 1 -printf '%P\n' | sort) >"$T/wanted"
+	tool 0 -R -0 "$@"
+	tr '\0' '\n' <"$T/out" | sort | diff "$T/wanted" - || fail "another tree: $*"
+	tool 0 -R -j "$@"
+	# shellcheck disable=SC2016
+	python3 -c '
+import json, os, stat, sys
+layers, at = sys.argv[2].split(":"), sys.argv[3]
+for line in open(sys.argv[1]):
+    entry = json.loads(line)
+    st = os.lstat(os.path.join(at, entry["path"]))
+    assert st.st_mode & 0o7777 == entry["mode"] and st.st_uid == entry["uid"], line
+    if entry["kind"] == "file":
+        assert st.st_size == entry["size"], line
+' "$T/out" "$grown" "$M" || fail "other attributes: $*"
+}
+
+like_plyfs() {
+	need_root
+	local seed
+	for seed in 1 2 3; do
+		grow $seed 4
+		mount_at "$M" "lowerdir=$grown" || fail "no mount"
+		shown -l "$grown"
+		down
+	done
+}
+
+like_overlayfs() {
+	need_root
+	local seed kernel=redirect_dir=on,metacopy=on
+	for seed in 4 5 6; do
+		grow $seed 4
+		overlay "lowerdir=$grown,$kernel"
+		shown -l "$grown"
+		umount "$M"
+	done
+}
+
+deep() {
+	fresh
+	python3 - "$L" 3000 <<-'END'
+		import os, sys
+		os.chdir(sys.argv[1])
+		for i in range(int(sys.argv[2])):
+		    os.mkdir("directory")
+		    os.chdir("directory")
+		open("end", "w")
+	END
+	tool 0 -R -l "$L" -u "$U"
+	eq "lines" 3001 "$(wc -l <"$T/out")"
+}
+
+hostile() {
+	need_root
+	fresh
+	mkdir -p "$T/outside" "$U/up/down" "$L/up"
+	touch "$T/outside/secret" "$L/up/f"
+	ln -s "$T/outside" "$L/link"
+	ln -s "$T/outside" "$L/down"
+	setfattr -n trusted.overlay.redirect -v "/link" "$U/up"
+	touch "$U"/$'esc\e[2J'
+	tool 0 -R -l "$L" -u "$U"
+	prints_not secret
+	nothing_raw
+	tool 4 -l "$L" -u "$U" link/secret
+	setfattr -n trusted.overlay.redirect -v "../outside" "$U/up"
+	tool 4 -R -l "$L" -u "$U"
+	says "makes no sense"
+}
+
+# Each redirect leads to two more below: without a bound that would be 2^30 searches.
+many_redirects() {
+	need_root
+	local i lowers=
+	for i in {1..30}; do
+		mkdir -p "$T/r$i/a/a"
+		setfattr -n trusted.overlay.redirect -v /a/a "$T/r$i/a" "$T/r$i/a/a"
+		lowers=$lowers:$T/r$i
+	done
+	timeout 20 "$prog" -R -l "${lowers#:}" >"$T/out" 2>"$T/err"
+	eq "status" 4 $?
+	says "Too many levels"
+}
+
+[ -x "$prog" ] || fail "there is no $prog"
+need setfattr python3
+check "names with their layers" names
+check "what is hidden, and by what" hidden
+check "the tree that plyfs shows, after random changes in four layers with renames" like_plyfs
+check "the tree that overlayfs shows, after random changes with redirects and metacopy" like_overlayfs
+check "any depth" deep
+check "no redirect or symlink leads out, nothing is printed raw" hostile
+check "redirects that multiply are given up" many_redirects
+check "help, version, usage" common_words
+finish

@@ -1,0 +1,325 @@
+/* Options that all stack tools have, the stack in the words of mount, notes about what cannot be seen. */
+#include "args.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <locale.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/sys.h"
+#include "busy.h"
+
+enum {
+	OPT_HELP = 1000,
+	OPT_VERSION,
+};
+
+static const struct ply_own_option common[] = {
+	{ 'l', "lower", "DIR[:DIR]...", "the lower layers, topmost first" },
+	{ 'u', "upper", "DIR", "the upper layer" },
+	{ 'o', "options", "OPTIONS", "the same as for mount: lowerdir=...,upperdir=..." },
+	{ 'j', "json", NULL, "JSON, one object a line" },
+	{ '0', "null", NULL, "names as they are, each ended by NUL" },
+	{ 'q', "quiet", NULL, "no notes, errors only" },
+	{ 'v', "verbose", NULL, "more about each" },
+	{ OPT_HELP, "help", NULL, "this text" },
+	{ OPT_VERSION, "version", NULL, "the version" },
+	{ 0 },
+};
+#define NCOMMON (sizeof(common) / sizeof(common[0]) - 1)
+
+void ply_args_refuse(const struct ply_tool *tool, const char *fmt, ...)
+{
+	va_list ap;
+
+	fprintf(stderr, "%s: ", program_invocation_short_name);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "\nusage: %s %s\n", program_invocation_short_name, tool->usage);
+	exit(tool->usage_exit);
+}
+
+unsigned long ply_args_number(const struct ply_args *a, int letter)
+{
+	const char *value = a->value[letter];
+	char *end;
+	unsigned long number = strtoul(value, &end, 10);
+
+	if (*value < '0' || *value > '9' || *end || number > INT32_MAX)
+		ply_args_refuse(a->tool, "not a number: %s", value);
+	return number;
+}
+
+/* ---- the stack ---- */
+
+/* The end of the piece at s: the first stop that is neither escaped nor quoted. */
+static char *piece_end(char *s, char stop)
+{
+	int is_quoted = 0;
+
+	for (; *s && (is_quoted || *s != stop); s++) {
+		if (*s == '\\' && s[1])
+			s++;
+		else if (*s == '"' && (is_quoted || s[-1] == ':' || s[-1] == '='))
+			is_quoted = !is_quoted;
+	}
+	return s;
+}
+
+/* Takes backslashes and quotes off, as a copy. */
+static char *plain(const char *s, size_t len)
+{
+	char *copy = malloc(len + 1), *to = copy;
+	int quotes = len > 1 && s[0] == '"' && s[len - 1] == '"';
+
+	for (size_t i = (size_t)quotes; copy && i < len - (size_t)quotes; i++) {
+		if (s[i] == '\\' && i + 1 < len)
+			i++;
+		*to++ = s[i];
+	}
+	if (!copy)
+		abort();
+	*to = '\0';
+	return copy;
+}
+
+static void add_lower(struct ply_args *a, const char *s, size_t len)
+{
+	char **bigger = realloc(a->paths.lowers, (a->paths.nlowers + 1) * sizeof(*bigger));
+
+	if (!bigger)
+		abort();
+	a->paths.lowers = bigger;
+	bigger[a->paths.nlowers++] = plain(s, len);
+	if (!*bigger[a->paths.nlowers - 1])
+		ply_args_refuse(a->tool, "an empty name of a lower layer");
+}
+
+static void add_lowers(struct ply_args *a, char *s)
+{
+	for (;;) {
+		char *end = piece_end(s, ':');
+
+		add_lower(a, s, (size_t)(end - s));
+		if (!*end)
+			return;
+		s = end + 1;
+	}
+}
+
+static void set_path(char **path, const char *s, size_t len)
+{
+	free(*path);
+	*path = plain(s, len);
+}
+
+static void mount_option(struct ply_args *a, char *s, size_t len)
+{
+	static const char *const words[] = { "lowerdir=", "lowerdir+=", "upperdir=", "workdir=" };
+	size_t word = 0, skip = 0;
+
+	for (; word < 4; word++) {
+		skip = strlen(words[word]);
+		if (!strncmp(s, words[word], skip))
+			break;
+	}
+	if (word == 4)
+		return; /* for the mount alone */
+	s += skip;
+	len -= skip;
+	if (word == 1) {
+		add_lower(a, s, len);
+	} else if (word) {
+		set_path(word == 2 ? &a->paths.upper : &a->paths.work, s, len);
+	} else {
+		s[len] = '\0';
+		add_lowers(a, s);
+	}
+}
+
+static void mount_options(struct ply_args *a, const char *text)
+{
+	char *copy = malloc(strlen(text) + 2), *s, *end;
+
+	if (!copy)
+		abort();
+	/* What stands before a piece is looked at. */
+	*copy = ',';
+	strcpy(copy + 1, text);
+	for (s = copy + 1;; s = end + 1) {
+		int is_last;
+
+		end = piece_end(s, ',');
+		is_last = !*end;
+		mount_option(a, s, (size_t)(end - s));
+		if (is_last)
+			break;
+	}
+	free(copy);
+}
+
+static void lower_list(struct ply_args *a, const char *text)
+{
+	char *copy = malloc(strlen(text) + 2);
+
+	if (!copy)
+		abort();
+	*copy = ':';
+	strcpy(copy + 1, text);
+	add_lowers(a, copy + 1);
+	free(copy);
+}
+
+/* ---- options ---- */
+
+static void show_options(const struct ply_own_option *o)
+{
+	for (; o->name; o++) {
+		char left[64];
+
+		snprintf(left, sizeof(left), "%s%s%s", o->name, o->arg ? "=" : "",
+			 o->arg ? o->arg : "");
+		if (o->letter < 256)
+			printf("  -%c, --%-22s %s\n", o->letter, left, o->help);
+		else
+			printf("      --%-22s %s\n", left, o->help);
+	}
+}
+
+static void help(const struct ply_tool *tool)
+{
+	printf("usage: %s %s\n\n%s\n", program_invocation_short_name, tool->usage, tool->text);
+	show_options(tool->own);
+	show_options(common);
+	exit(PLY_EXIT_OK);
+}
+
+static size_t add_options(const struct ply_own_option *from, struct option *options, char *letters)
+{
+	size_t n = 0;
+
+	for (; from[n].name; n++) {
+		options[n] = (struct option){ from[n].name,
+					      from[n].arg ? required_argument : no_argument, NULL,
+					      from[n].letter };
+		if (from[n].letter < 256)
+			sprintf(letters + strlen(letters), "%c%s", from[n].letter,
+				from[n].arg ? ":" : "");
+	}
+	return n;
+}
+
+static void take_option(struct ply_args *a, int c)
+{
+	switch (c) {
+	case 'l':
+		lower_list(a, optarg);
+		break;
+	case 'u':
+		set_path(&a->paths.upper, optarg, strlen(optarg));
+		break;
+	case 'o':
+		mount_options(a, optarg);
+		break;
+	case 'j':
+		a->cli.json = 1;
+		break;
+	case '0':
+		a->zero = 1;
+		break;
+	case 'q':
+		a->cli.quiet = 1;
+		break;
+	case 'v':
+		a->cli.verbose = 1;
+		break;
+	case OPT_VERSION:
+		printf("%s %s\n", program_invocation_short_name, PLY_VERSION);
+		exit(PLY_EXIT_OK);
+	case OPT_HELP:
+		help(a->tool);
+		break;
+	default:
+		a->set[c]++;
+		a->value[c] = optarg;
+	}
+}
+
+void ply_args_parse(struct ply_args *a, int argc, char **argv, const struct ply_tool *tool)
+{
+	struct option options[NCOMMON + PLY_OWN_MAX + 1] = { 0 };
+	char letters[2 * (NCOMMON + PLY_OWN_MAX) + 1] = "";
+	size_t n;
+	int c;
+
+	*a = (struct ply_args){ .tool = tool };
+	setlocale(LC_CTYPE, "");
+	n = add_options(tool->own, options, letters);
+	add_options(common, options + n, letters);
+	while ((c = getopt_long(argc, argv, letters, options, NULL)) != -1) {
+		if (c == '?')
+			ply_args_refuse(tool, "wrong options");
+		take_option(a, c);
+	}
+	a->operands = argv + optind;
+	a->noperands = argc - optind;
+	if (a->noperands < tool->min || a->noperands > tool->max)
+		ply_args_refuse(tool, "too %s operands", a->noperands < tool->min ? "few" : "many");
+	if (a->cli.json && a->zero)
+		ply_args_refuse(tool, "--json or --null, not both");
+}
+
+void ply_args_free(struct ply_args *a)
+{
+	for (size_t i = 0; i < a->paths.nlowers; i++)
+		free(a->paths.lowers[i]);
+	free(a->paths.lowers);
+	free(a->paths.upper);
+	free(a->paths.work);
+}
+
+/* ---- notes ---- */
+
+/* Only the machine's own root is shown what is in the trusted space. */
+static int sees_trusted(void)
+{
+	int fd = sys_open(AT_FDCWD, "/proc/self/uid_map", O_RDONLY, 0);
+	unsigned long inside = 1, outside = 1, length = 0;
+	char text[256] = "";
+
+	if (fd >= 0) {
+		sys_pread(fd, text, sizeof(text) - 1, 0);
+		sys_close(fd);
+		if (sscanf(text, "%lu %lu %lu", &inside, &outside, &length) != 3)
+			length = 0;
+	}
+	return !geteuid() && !inside && !outside && length == UINT32_MAX;
+}
+
+void ply_note_trusted(const struct ply_args *a)
+{
+	if (!a->cli.quiet && !sees_trusted())
+		ply_tell(
+			"note: marks in the trusted space (trusted.overlay.opaque, redirect, metacopy and the "
+			"like), of a mount by root, cannot be seen without privilege");
+}
+
+void ply_note_mounted(const struct ply_args *a)
+{
+	int fd, err;
+
+	if (!a->paths.upper || a->cli.quiet)
+		return;
+	fd = sys_open(AT_FDCWD, a->paths.upper, O_RDONLY | O_DIRECTORY, 0);
+	if (fd < 0)
+		return;
+	err = ply_lock_upper(fd);
+	sys_close(fd);
+	if (err == -EBUSY)
+		ply_tell(
+			"note: the upper is in use: what its mount has not written yet is not seen");
+}

@@ -1,0 +1,80 @@
+/*
+ * The command line of the tools that take a stack: common options, the stack in the words of mount, and a few
+ * options of each tool's own. Also how they write names: escaped, raw with NUL, or as JSON.
+ */
+#ifndef PLY_TOOLS_ARGS_H
+#define PLY_TOOLS_ARGS_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include "cli.h"
+#include "stack.h"
+
+enum {
+	PLY_EXIT_DIFFERENT = 1,
+	PLY_EXIT_USAGE = 2,
+	PLY_EXIT_ERROR = 4,
+};
+
+/* An option of one tool. */
+struct ply_own_option {
+	int letter; /* or a number from 256 on for one without */
+	const char *name;
+	const char *arg; /* what it takes, for the help; or NULL */
+	const char *help;
+};
+
+#define PLY_OWN_MAX 16
+
+struct ply_tool {
+	const char *usage, *text;
+	const struct ply_own_option *own; /* ended by one without name */
+	int min, max;			  /* operands */
+	int usage_exit;			  /* what a wrong command line ends with */
+};
+
+#define PLY_LETTERS 300
+
+struct ply_args {
+	struct ply_cli cli; /* progress and dry_run are not used */
+	struct ply_stack_paths paths;
+	int zero; /* -0 */
+	int noperands;
+	char **operands;
+	const struct ply_tool *tool;
+	/* By letter: how often it was given, and with what last. */
+	int set[PLY_LETTERS];
+	const char *value[PLY_LETTERS];
+};
+
+/* Answers --help and --version, and refuses what makes no sense, by exiting. */
+void ply_args_parse(struct ply_args *a, int argc, char **argv, const struct ply_tool *tool);
+void ply_args_free(struct ply_args *a);
+/* A sentence and the usage on stderr, and the end. */
+void ply_args_refuse(const struct ply_tool *tool, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3), noreturn));
+/* A number from 0 on of an option's value, or the end. */
+unsigned long ply_args_number(const struct ply_args *a, int letter);
+
+/* Notes on stderr what this run cannot see: trusted marks without privilege, what a mounted stack has not written. */
+void ply_note_trusted(const struct ply_args *a);
+void ply_note_mounted(const struct ply_args *a);
+
+/* A text with escapes for what is not to be printed, and for backslashes; the caller frees it. */
+char *ply_escape(const char *text);
+/* The name by itself: escaped and with a newline, or as it is and with NUL. */
+void ply_put_name(const struct ply_args *a, const char *name, const char *suffix);
+/*
+ * A JSON string. Bytes that are no UTF-8 are written as U+DC80 to U+DCFF, as Python's surrogateescape, so that
+ * every name can be told from every other.
+ */
+void ply_put_json(FILE *out, const char *text);
+/* An error at a path. Counts it. */
+void ply_complain(const char *what, const char *path, int err);
+/* How often ply_complain was called. */
+unsigned ply_complaints(void);
+/* The word for a type: "file", "directory", "symlink", "fifo", "socket", "char", "block". */
+const char *ply_type_word(unsigned mode);
+
+#endif

@@ -1,0 +1,107 @@
+/* The sorted names of a merged directory, marks resolved to what they are about. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "stack.h"
+
+static int add_raw(void *arg, const char *name, unsigned char type, uint64_t ino)
+{
+	struct ply_names *names = arg;
+
+	(void)type;
+	(void)ino;
+	if (names->n == names->room) {
+		size_t room = names->room ? names->room * 2 : 64;
+		char **bigger = realloc(names->name, room * sizeof(*bigger));
+
+		if (!bigger)
+			return -ENOMEM;
+		names->name = bigger;
+		names->room = room;
+	}
+	names->name[names->n] = strdup(name);
+	return names->name[names->n] ? (names->n++, 0) : -ENOMEM;
+}
+
+static int add_name(void *arg, const char *name, unsigned char type, uint64_t ino)
+{
+	if (ply_is_aufs_name(name)) {
+		if (!strncmp(name, PLY_AUFS_META, strlen(PLY_AUFS_META)))
+			return 0;
+		name += PLY_AUFS_PREFIX_LEN;
+		if (!*name)
+			return 0;
+	}
+	return add_raw(arg, name, type, ino);
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void sort(struct ply_names *names)
+{
+	size_t kept = 0;
+
+	if (names->n)
+		qsort(names->name, names->n, sizeof(*names->name), by_bytes);
+	for (size_t i = 0; i < names->n; i++)
+		if (kept && !strcmp(names->name[kept - 1], names->name[i]))
+			free(names->name[i]);
+		else
+			names->name[kept++] = names->name[i];
+	names->n = kept;
+}
+
+int ply_stack_names(struct ply_stack *s, struct ply_dirs *dirs, unsigned from, unsigned to,
+		    struct ply_names *names)
+{
+	int err = 0;
+
+	*names = (struct ply_names){ 0 };
+	for (unsigned i = 0; i < dirs->nparts && !err; i++) {
+		struct ply_part *part = &dirs->parts[i];
+		int fd;
+
+		if (part->layer < from || part->layer >= to)
+			continue;
+		fd = ply_part_open(s, part);
+		err = fd < 0 ? fd : ply_layer_list(fd, add_name, names);
+		if (err == -EBADF) /* opened without the right to list it */
+			err = -EACCES;
+	}
+	if (err)
+		ply_names_free(names);
+	else
+		sort(names);
+	return err;
+}
+
+int ply_raw_names(int fd, struct ply_names *names)
+{
+	int err;
+
+	*names = (struct ply_names){ 0 };
+	err = ply_layer_list(fd, add_raw, names);
+	if (err)
+		ply_names_free(names);
+	else
+		sort(names);
+	return err == -EBADF ? -EACCES : err;
+}
+
+int ply_names_has(const struct ply_names *names, const char *name)
+{
+	return names->n &&
+	       bsearch(&name, names->name, names->n, sizeof(*names->name), by_bytes) != NULL;
+}
+
+void ply_names_free(struct ply_names *names)
+{
+	for (size_t i = 0; i < names->n; i++)
+		free(names->name[i]);
+	free(names->name);
+	*names = (struct ply_names){ 0 };
+}

@@ -1,0 +1,12 @@
+/* The two spaces of extended attributes that marks are written in. */
+#ifndef PLY_TOOLS_SPACE_H
+#define PLY_TOOLS_SPACE_H
+
+/* The prefix of the space that an inode has a mark in, or NULL. */
+const char *ply_space_of(int dirfd, const char *name, const char *mark);
+int ply_space_set(int dirfd, const char *name, const char *space, const char *mark,
+		  const char *value);
+/* The first that the directory fd takes marks in, or NULL. word: "trusted" or "user" for that one alone, or NULL. */
+const char *ply_space_probe(int fd, const char *word);
+
+#endif

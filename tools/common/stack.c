@@ -1,0 +1,548 @@
+/*
+ * Finding names in a stack. A search asks one layer after the other; a redirect turns it to another place in the
+ * layers below. Hostile redirects could multiply, so each search has a budget.
+ */
+#include "stack.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/sys.h"
+#include "cli.h"
+#include "layer/override.h"
+
+#define BUDGET 100000
+#define PATH_PIECE 2048
+
+/* ---- opening ---- */
+
+static void read_boot(uint8_t boot[16])
+{
+	int fd = sys_open(AT_FDCWD, "/proc/sys/kernel/random/boot_id", O_RDONLY, 0), at = 0;
+	char text[64] = "";
+
+	if (fd < 0)
+		return;
+	if (sys_pread(fd, text, sizeof(text) - 1, 0) > 0)
+		for (const char *p = text; at < 16 && *p; p += *p == '-' ? 1 : 2) {
+			unsigned byte;
+
+			if (*p != '-' && sscanf(p, "%2x", &byte) == 1)
+				boot[at++] = (uint8_t)byte;
+		}
+	sys_close(fd);
+}
+
+static int add_layer(struct ply_stack *s, const char *path)
+{
+	int err = ply_layer_open(&s->layers[s->n], path, PLY_LAYER_LOWER);
+	char *quoted;
+
+	if (!err) {
+		s->n++;
+		return 0;
+	}
+	quoted = ply_quote(path);
+	ply_tell("cannot open the layer %s: %s", quoted, strerror(-err));
+	free(quoted);
+	return err;
+}
+
+int ply_stack_open(struct ply_stack *s, const struct ply_stack_paths *paths)
+{
+	struct rlimit limit;
+	int err = 0;
+
+	*s = (struct ply_stack){ .has_upper = paths->upper != NULL };
+	if (!getrlimit(RLIMIT_NOFILE, &limit)) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+	s->layers = calloc(paths->nlowers + 1, sizeof(*s->layers));
+	if (!s->layers)
+		return -ENOMEM;
+	if (paths->upper)
+		err = add_layer(s, paths->upper);
+	for (size_t i = 0; i < paths->nlowers && !err; i++)
+		err = add_layer(s, paths->lowers[i]);
+	s->bound = s->n;
+	read_boot(s->boot);
+	return err;
+}
+
+void ply_stack_close(struct ply_stack *s)
+{
+	for (unsigned i = 0; i < s->n; i++)
+		ply_layer_close(&s->layers[i]);
+	free(s->layers);
+	*s = (struct ply_stack){ 0 };
+}
+
+struct ply_layer_name ply_stack_layer_name(const struct ply_stack *s, unsigned layer)
+{
+	struct ply_layer_name name;
+
+	if (s->has_upper && !layer)
+		strcpy(name.text, "upper");
+	else
+		snprintf(name.text, sizeof(name.text), "lower %u", layer + !s->has_upper);
+	return name;
+}
+
+/* ---- paths and parts ---- */
+
+char *ply_join(const char *dir, const char *name)
+{
+	char *path;
+
+	return asprintf(&path, "%s%s%s", dir, *dir && *name ? "/" : "", name) < 0 ? NULL : path;
+}
+
+/* The length of the piece of the path that is opened at once. */
+static size_t piece_of(const char *path)
+{
+	size_t len = strlen(path);
+
+	if (len <= PATH_PIECE)
+		return len;
+	for (len = PATH_PIECE; len && path[len] != '/'; len--)
+		;
+	return len;
+}
+
+int ply_open_beneath(int fd, const char *path)
+{
+	int at = sys_open(fd, ".", O_RDONLY | O_DIRECTORY, 0);
+
+	while (at >= 0 && *path) {
+		char piece[PATH_PIECE + 1];
+		size_t len = piece_of(path);
+		int next;
+
+		memcpy(piece, path, len);
+		piece[len] = '\0';
+		next = len ? ply_layer_open_dir(at, piece) : -ENAMETOOLONG;
+		sys_close(at);
+		at = next;
+		path += len + (path[len] == '/');
+	}
+	return at;
+}
+
+int ply_part_open(struct ply_stack *s, struct ply_part *part)
+{
+	if (part->fd < 0)
+		part->fd = ply_open_beneath(s->layers[part->layer].root, part->path);
+	return part->fd;
+}
+
+struct ply_part *ply_dirs_part(struct ply_dirs *d, unsigned layer)
+{
+	for (unsigned i = 0; i < d->nparts; i++)
+		if (d->parts[i].layer == layer)
+			return &d->parts[i];
+	return NULL;
+}
+
+void ply_dirs_close(struct ply_dirs *d)
+{
+	for (unsigned i = 0; i < d->nparts; i++) {
+		if (d->parts[i].fd >= 0)
+			sys_close(d->parts[i].fd);
+		d->parts[i].fd = -1;
+	}
+}
+
+void ply_dirs_free(struct ply_dirs *d)
+{
+	if (!d)
+		return;
+	ply_dirs_close(d);
+	for (unsigned i = 0; i < d->nparts; i++)
+		free(d->parts[i].path);
+	free(d->parts);
+	free(d->below);
+	free(d);
+}
+
+/* Takes path over. */
+static int add_part(struct ply_dirs *d, unsigned layer, char *path)
+{
+	struct ply_part *parts = realloc(d->parts, (d->nparts + 1) * sizeof(*parts));
+
+	if (!parts || !path) {
+		d->parts = parts ? parts : d->parts;
+		free(path);
+		return -ENOMEM;
+	}
+	d->parts = parts;
+	parts[d->nparts++] =
+		(struct ply_part){ .layer = layer, .fd = -1, .marks = -1, .path = path };
+	return 0;
+}
+
+struct ply_dirs *ply_dirs_alone(unsigned layer, const char *path)
+{
+	struct ply_dirs *d = calloc(1, sizeof(*d));
+
+	if (d && add_part(d, layer, strdup(path))) {
+		ply_dirs_free(d);
+		d = NULL;
+	}
+	return d;
+}
+
+struct ply_dirs *ply_stack_root(struct ply_stack *s)
+{
+	struct ply_dirs *d = calloc(1, sizeof(*d));
+	int err = d ? 0 : -ENOMEM;
+
+	for (unsigned i = 0; i < s->n && !err; i++)
+		err = add_part(d, i, strdup(""));
+	if (!err)
+		d->below = strdup("");
+	if (!err && d->below)
+		return d;
+	ply_dirs_free(d);
+	return NULL;
+}
+
+/* ---- searching ---- */
+
+enum says {
+	SAYS_NOTHING,
+	SAYS_THERE,
+	SAYS_WHITEOUT,
+	SAYS_THERE_ALONE, /* there, and a .wh. mark hides what is below */
+};
+
+enum step {
+	STEP_ON,
+	STEP_STOP,
+	STEP_TURNED, /* to other directories */
+};
+
+struct search {
+	struct ply_stack *s;
+	struct ply_dirs *dirs; /* where it looks now */
+	struct ply_dirs *own;  /* the same when it was turned there */
+	char name[PLY_NAME_MAX + 1];
+	unsigned from; /* layers above do not count */
+	int crossed;   /* the bound */
+	char *below;
+	struct ply_found *out;
+	struct ply_data *data; /* what it looks for instead of names */
+};
+
+static int announces(struct ply_stack *s, struct ply_part *part)
+{
+	if (part->marks < 0)
+		part->marks = ply_mark_opaque(&s->layers[part->layer], part->fd, "");
+	return part->marks == PLY_OPAQUE_ANNOUNCES || part->marks == PLY_OPAQUE_ALL;
+}
+
+static int ask(struct ply_stack *s, struct ply_part *part, const char *name, struct statx *stx)
+{
+	struct ply_layer *layer = &s->layers[part->layer];
+	int err = ply_layer_statx(layer, part->fd, name, STATX_BASIC_STATS, stx);
+
+	if (err == -ENOENT)
+		return ply_mark_aufs(part->fd, name) ? SAYS_WHITEOUT : SAYS_NOTHING;
+	if (err)
+		return err;
+	if (ply_is_whiteout(stx))
+		return SAYS_WHITEOUT;
+	if (S_ISREG(stx->stx_mode) && !stx->stx_size && announces(s, part) &&
+	    ply_mark_xwhiteout(layer, part->fd, name) == 1)
+		return SAYS_WHITEOUT;
+	if (S_ISDIR(stx->stx_mode) && ply_mark_aufs(part->fd, name))
+		return SAYS_THERE_ALONE;
+	return SAYS_THERE;
+}
+
+int ply_part_whiteout(struct ply_stack *s, struct ply_part *part, const char *name)
+{
+	struct statx stx;
+	int fd = ply_part_open(s, part), says = fd < 0 ? fd : ask(s, part, name, &stx);
+
+	return says < 0 ? says : says == SAYS_WHITEOUT;
+}
+
+/* Continues in the layers below `layer` with the directories that a path's parent is there. */
+static int turn_to_path(struct search *sr, const char *path)
+{
+	struct ply_dirs *at = ply_stack_root(sr->s);
+	struct ply_found f;
+	int err = at ? 0 : -ENOMEM;
+
+	for (path++; !err && strchr(path, '/'); path += strcspn(path, "/") + 1) {
+		char name[PLY_NAME_MAX + 1];
+
+		snprintf(name, sizeof(name), "%.*s", (int)strcspn(path, "/"), path);
+		err = ply_stack_child(sr->s, at, name, sr->from, &f);
+		if (err)
+			break;
+		ply_dirs_free(at);
+		at = f.dirs ? f.dirs : calloc(1, sizeof(*at));
+		f.dirs = NULL;
+		err = at ? 0 : -ENOMEM;
+	}
+	ply_dirs_free(sr->own);
+	sr->own = sr->dirs = at;
+	snprintf(sr->name, sizeof(sr->name), "%.255s", path);
+	return err;
+}
+
+static int turn(struct search *sr, unsigned layer, const char *redirect)
+{
+	int err = 0;
+
+	sr->from = layer + 1;
+	if (*redirect == '/')
+		err = turn_to_path(sr, redirect);
+	else
+		snprintf(sr->name, sizeof(sr->name), "%.255s", redirect);
+	return err ? err : STEP_TURNED;
+}
+
+/* What is above the bound ends here: remembers where it would go on. */
+static int cross(struct search *sr)
+{
+	if (sr->crossed)
+		return 0;
+	sr->crossed = 1;
+	if (!sr->dirs->below)
+		return 0;
+	sr->below = ply_join(sr->dirs->below, sr->name);
+	return sr->below ? 0 : -ENOMEM;
+}
+
+static int cut(struct search *sr, enum ply_cut how, unsigned layer)
+{
+	sr->out->cut = how;
+	sr->out->cut_layer = layer;
+	return STEP_STOP;
+}
+
+static int take_dir(struct search *sr, struct ply_part *part, int says)
+{
+	struct ply_layer *layer = &sr->s->layers[part->layer];
+	char redirect[PLY_REDIRECT_MAX + 1];
+	int below = add_part(sr->out->dirs, part->layer, ply_join(part->path, sr->name));
+
+	if (below)
+		return below;
+	if (says == SAYS_THERE_ALONE || ply_mark_aufs_opaque(part->fd, sr->name))
+		return cut(sr, PLY_CUT_OPAQUE, part->layer);
+	below = ply_mark_below(layer, part->fd, sr->name, redirect);
+	if (below == PLY_BELOW_NONE)
+		return cut(sr, PLY_CUT_OPAQUE, part->layer);
+	if (below != PLY_BELOW_ELSEWHERE)
+		return below < 0 ? below : STEP_ON;
+	sr->out->is_redirected = 1;
+	return turn(sr, part->layer, redirect);
+}
+
+static int take(struct search *sr, struct ply_part *part, int says, const struct statx *stx)
+{
+	struct ply_found *out = sr->out;
+	int is_dir = says != SAYS_WHITEOUT && S_ISDIR(stx->stx_mode);
+
+	if (out->kind == PLY_FOUND_NOTHING) {
+		out->kind = says == SAYS_WHITEOUT ? PLY_FOUND_WHITEOUT
+			    : is_dir		  ? PLY_FOUND_DIR
+						  : PLY_FOUND_FILE;
+		out->layer = part->layer;
+		out->stx = *stx;
+	}
+	if (is_dir)
+		return take_dir(sr, part, says);
+	return cut(sr, says == SAYS_WHITEOUT ? PLY_CUT_WHITEOUT : PLY_CUT_FILE, part->layer);
+}
+
+static int is_without_data(struct ply_stack *s, struct ply_part *part, const char *name)
+{
+	int mark = ply_mark_metacopy(&s->layers[part->layer], part->fd, name, s->boot);
+
+	return mark < 0 ? mark : mark == 1;
+}
+
+/* Looking for data: a regular file has it, or says where to look on. */
+static int take_data(struct search *sr, struct ply_part *part, const struct statx *stx)
+{
+	struct ply_layer *layer = &sr->s->layers[part->layer];
+	char redirect[PLY_REDIRECT_MAX + 1];
+	int res;
+
+	if (!S_ISREG(stx->stx_mode))
+		return cut(sr, PLY_CUT_FILE, part->layer);
+	res = is_without_data(sr->s, part, sr->name);
+	if (res < 0)
+		return res;
+	if (!res) {
+		sr->data->layer = part->layer;
+		sr->data->stx = *stx;
+		sr->data->path = ply_join(part->path, sr->name);
+		return sr->data->path ? cut(sr, PLY_CUT_FILE, part->layer) : -ENOMEM;
+	}
+	sr->data->is_elsewhere = 1;
+	res = ply_mark_below(layer, part->fd, sr->name, redirect);
+	if (res == PLY_BELOW_ELSEWHERE)
+		return turn(sr, part->layer, redirect);
+	return res < 0 ? res : STEP_ON;
+}
+
+static int step(struct search *sr, struct ply_part *part)
+{
+	int fd = ply_part_open(sr->s, part), says;
+	struct statx stx;
+
+	if (fd < 0)
+		return fd;
+	says = ask(sr->s, part, sr->name, &stx);
+	if (says <= SAYS_NOTHING)
+		return says;
+	if (!sr->data)
+		return take(sr, part, says, &stx);
+	if (says == SAYS_WHITEOUT)
+		return cut(sr, PLY_CUT_WHITEOUT, part->layer);
+	return take_data(sr, part, &stx);
+}
+
+static int run(struct search *sr)
+{
+	int res = STEP_ON;
+
+	if (!sr->s->nesting++)
+		sr->s->budget = BUDGET;
+	for (unsigned i = 0; res == STEP_ON && i < sr->dirs->nparts; i++) {
+		struct ply_part *part = &sr->dirs->parts[i];
+
+		if (part->layer < sr->from)
+			continue;
+		if (part->layer >= sr->s->bound)
+			res = cross(sr);
+		if (!res)
+			res = sr->s->budget-- ? step(sr, part) : -ELOOP;
+		if (res == STEP_TURNED) {
+			res = STEP_ON;
+			i = UINT32_MAX;
+		}
+	}
+	if (res == STEP_ON)
+		res = cross(sr);
+	sr->s->nesting--;
+	ply_dirs_free(sr->own);
+	return res < 0 ? res : 0;
+}
+
+int ply_stack_child(struct ply_stack *s, struct ply_dirs *dirs, const char *name, unsigned from,
+		    struct ply_found *out)
+{
+	struct search sr = { .s = s, .dirs = dirs, .from = from, .out = out };
+	int err;
+
+	*out = (struct ply_found){ 0 };
+	if (strlen(name) > PLY_NAME_MAX)
+		return -ENAMETOOLONG;
+	strcpy(sr.name, name);
+	out->dirs = calloc(1, sizeof(*out->dirs));
+	if (!out->dirs)
+		return -ENOMEM;
+	err = run(&sr);
+	out->dirs->below = sr.below;
+	if (err || out->kind == PLY_FOUND_FILE || out->kind == PLY_FOUND_WHITEOUT) {
+		ply_dirs_free(out->dirs);
+		out->dirs = NULL;
+	}
+	return err;
+}
+
+void ply_found_free(struct ply_found *f)
+{
+	ply_dirs_free(f->dirs);
+	f->dirs = NULL;
+}
+
+static int find_root(struct ply_stack *s, struct ply_found *out)
+{
+	*out = (struct ply_found){ .kind = PLY_FOUND_DIR, .dirs = ply_stack_root(s) };
+	return out->dirs ? ply_layer_statx(&s->layers[0], s->layers[0].root, "", STATX_BASIC_STATS,
+					   &out->stx)
+			 : -ENOMEM;
+}
+
+int ply_stack_find(struct ply_stack *s, const char *path, unsigned from, struct ply_found *out)
+{
+	int err = find_root(s, out);
+
+	while (!err && *(path += strspn(path, "/"))) {
+		size_t len = strcspn(path, "/");
+		struct ply_dirs *dir = out->dirs;
+		char name[PLY_NAME_MAX + 1];
+
+		if (out->kind != PLY_FOUND_DIR) {
+			err = out->kind == PLY_FOUND_FILE ? -ENOTDIR : -ENOENT;
+			break;
+		}
+		snprintf(name, sizeof(name), "%.*s", (int)len, path);
+		err = len > PLY_NAME_MAX ? -ENAMETOOLONG : ply_stack_child(s, dir, name, from, out);
+		if (len > PLY_NAME_MAX)
+			break;
+		ply_dirs_free(dir);
+		path += len;
+	}
+	if (err)
+		ply_found_free(out);
+	return err;
+}
+
+/* ---- data ---- */
+
+int ply_stack_data(struct ply_stack *s, struct ply_dirs *dirs, const char *name,
+		   const struct ply_found *file, struct ply_data *out)
+{
+	struct ply_found ignored = { 0 };
+	struct search sr = {
+		.s = s, .dirs = dirs, .from = file->layer, .out = &ignored, .data = out
+	};
+	int err;
+
+	*out = (struct ply_data){ 0 };
+	snprintf(sr.name, sizeof(sr.name), "%s", name);
+	err = run(&sr);
+	out->below = sr.below;
+	if (err)
+		ply_data_free(out);
+	return err;
+}
+
+int ply_stack_open_data(struct ply_stack *s, const struct ply_data *data)
+{
+	const char *slash = data->path ? strrchr(data->path, '/') : NULL;
+	char *dir;
+	int at, fd;
+
+	if (!data->path)
+		return -EIO;
+	dir = strndup(data->path, slash ? (size_t)(slash - data->path) : 0);
+	if (!dir)
+		return -ENOMEM;
+	at = ply_open_beneath(s->layers[data->layer].root, dir);
+	free(dir);
+	if (at < 0)
+		return at;
+	fd = sys_open(at, slash ? slash + 1 : data->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	sys_close(at);
+	return fd;
+}
+
+void ply_data_free(struct ply_data *data)
+{
+	free(data->path);
+	free(data->below);
+	*data = (struct ply_data){ 0 };
+}

@@ -1,0 +1,127 @@
+/*
+ * A stack of layers as the tools see it: not only what it shows, as the union does, but from which layer, and what
+ * hides the rest. Nothing is written and no symlink followed; only directories that are looked at have descriptors.
+ * Redirects are followed. The index of hard links is not: a name that only a lower layer has is the lower's.
+ *
+ * Everything returns 0 or -errno.
+ */
+#ifndef PLY_TOOLS_STACK_H
+#define PLY_TOOLS_STACK_H
+
+#include <stddef.h>
+
+#include "layer/layer.h"
+#include "layer/marks.h"
+
+struct ply_stack {
+	struct ply_layer *layers; /* topmost first; the upper is layer 0 when there is one */
+	unsigned n;
+	int has_upper;
+	unsigned bound; /* where "the layers below" begin that dirs->below is about; n: below all */
+	uint8_t boot[16];
+	unsigned nesting, budget;
+};
+
+/* What a stack is made of, as the user wrote it. */
+struct ply_stack_paths {
+	char **lowers; /* topmost first */
+	size_t nlowers;
+	char *upper, *work; /* or NULL */
+};
+
+/* Says itself which layer cannot be opened. */
+int ply_stack_open(struct ply_stack *s, const struct ply_stack_paths *paths);
+void ply_stack_close(struct ply_stack *s);
+/* "upper", "lower 1" and so on: layers are counted as they were given. */
+struct ply_layer_name {
+	char text[24];
+};
+struct ply_layer_name ply_stack_layer_name(const struct ply_stack *s, unsigned layer);
+
+/* One directory in the layers that it merges. */
+struct ply_dirs {
+	char *below; /* its path in the stack of the layers from the bound on; NULL: hidden there */
+	unsigned nparts;
+	struct ply_part {
+		unsigned layer;
+		int fd;	    /* -1 while it is closed */
+		int marks;  /* enum ply_opaque, or -1: not known yet */
+		char *path; /* from the layer's root */
+	} * parts;
+};
+
+struct ply_dirs *ply_stack_root(struct ply_stack *s);
+/* Of one layer alone. */
+struct ply_dirs *ply_dirs_alone(unsigned layer, const char *path);
+void ply_dirs_free(struct ply_dirs *d);
+void ply_dirs_close(struct ply_dirs *d);
+/* The descriptor of a part, opened when it is not yet; it stays d's. */
+int ply_part_open(struct ply_stack *s, struct ply_part *part);
+/* The part in a layer, or NULL. */
+struct ply_part *ply_dirs_part(struct ply_dirs *d, unsigned layer);
+
+enum ply_kind_found {
+	PLY_FOUND_NOTHING,
+	PLY_FOUND_WHITEOUT, /* and nothing above it */
+	PLY_FOUND_FILE,	    /* anything but a directory */
+	PLY_FOUND_DIR,
+};
+
+/* What hides the layers below. */
+enum ply_cut {
+	PLY_CUT_NONE,
+	PLY_CUT_WHITEOUT,
+	PLY_CUT_OPAQUE,
+	PLY_CUT_FILE,
+};
+
+struct ply_found {
+	enum ply_kind_found kind;
+	unsigned layer; /* of the topmost that has it */
+	struct statx stx;
+	struct ply_dirs *dirs; /* of a directory; of nothing: without parts */
+	enum ply_cut cut;
+	unsigned cut_layer;
+	int is_redirected; /* a redirect led to lower parts */
+};
+
+/* What the layers from `from` on have by that name in a directory. ply_found_free is needed after success only. */
+int ply_stack_child(struct ply_stack *s, struct ply_dirs *dirs, const char *name, unsigned from,
+		    struct ply_found *out);
+/* The same for a path from the root, which may be empty. */
+int ply_stack_find(struct ply_stack *s, const char *path, unsigned from, struct ply_found *out);
+void ply_found_free(struct ply_found *f);
+/* Whether the layer's part of a directory has a whiteout of any form by that name. */
+int ply_part_whiteout(struct ply_stack *s, struct ply_part *part, const char *name);
+
+/* Where a regular file's data is. */
+struct ply_data {
+	unsigned layer;
+	char *path;  /* from the layer's root; NULL: no layer has it */
+	char *below; /* without path: where it would be in the layers from the bound on, or NULL */
+	struct statx stx;
+	int is_elsewhere; /* the inode is without data of its own (metacopy) */
+};
+int ply_stack_data(struct ply_stack *s, struct ply_dirs *dirs, const char *name,
+		   const struct ply_found *file, struct ply_data *out);
+int ply_stack_open_data(struct ply_stack *s, const struct ply_data *data);
+void ply_data_free(struct ply_data *data);
+
+/* The names that a directory has in the layers from `from` to before `to`, sorted; a .wh. mark as what it hides. */
+struct ply_names {
+	char **name;
+	size_t n, room;
+};
+int ply_stack_names(struct ply_stack *s, struct ply_dirs *dirs, unsigned from, unsigned to,
+		    struct ply_names *names);
+/* All names of a directory that is open as fd, sorted. */
+int ply_raw_names(int fd, struct ply_names *names);
+int ply_names_has(const struct ply_names *names, const char *name);
+void ply_names_free(struct ply_names *names);
+
+/* A path of any length beneath the directory fd; an empty one is fd's own directory. A descriptor or -errno. */
+int ply_open_beneath(int fd, const char *path);
+/* dir/name, of which dir may be empty. NULL without memory. */
+char *ply_join(const char *dir, const char *name);
+
+#endif
