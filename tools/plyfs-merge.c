@@ -572,8 +572,6 @@ int main(int argc, char **argv)
 	int err;
 
 	ply_args_parse(&m.args, argc, argv, &tool);
-	if (!m.args.paths.upper && !m.args.paths.nlowers)
-		ply_args_refuse(&tool, "no layer is given");
 	m.start = ply_now();
 	ply_interrupt_start();
 	err = run(&m);
