@@ -95,8 +95,6 @@ int main(int argc, char **argv)
 		free(c.args.paths.work);
 		c.args.paths.work = strdup(c.args.value['w']);
 	}
-	if (!c.args.paths.upper && !c.args.paths.nlowers)
-		ply_args_refuse(&tool, "no layer is given");
 	if (c.args.set['n'] && c.args.set['p'])
 		ply_args_refuse(&tool, "--dry-run or --repair, not both");
 	c.repairs = c.args.set['p'];

@@ -518,7 +518,7 @@ static void choose_layers(struct diff *d)
 		ply_args_refuse(&tool, "the stack has the layers 0 to %u", s->n - 1);
 	for (unsigned i = 0; i < first; i++)
 		ply_layer_close(&s->layers[i]);
-	memmove(s->layers, s->layers + first, (s->n - first) * sizeof(*s->layers));
+	memmove(s->layers, s->layers + first, (s->n + s->ndata - first) * sizeof(*s->layers));
 	s->n -= first;
 	d->bound = s->bound = last - first + 1;
 }
@@ -533,8 +533,6 @@ int main(int argc, char **argv)
 		d.cap = (off_t)ply_args_number(&d.args, OPT_MAX);
 	if (d.args.set['U'] && (d.args.cli.json || d.args.zero || d.args.set[OPT_STAT]))
 		ply_args_refuse(&tool, "--unified goes with no other form of output");
-	if (d.args.paths.nlowers + (d.args.paths.upper != NULL) < 1)
-		ply_args_refuse(&tool, "no layer is given");
 	ply_interrupt_start();
 	err = ply_stack_open(&d.stack, &d.args.paths);
 	if (!err) {

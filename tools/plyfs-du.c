@@ -92,7 +92,7 @@ static int count_data(struct du *du, const struct ply_seen *seen)
 	err = ply_stack_data(&du->stack, seen->dirs, seen->name, seen->found, &data);
 	if (err)
 		return err;
-	if (data.path && data.is_elsewhere)
+	if (data.path && data.is_elsewhere && data.layer < du->stack.n)
 		first = ply_inodes_add(du->counted, 2 * data.layer + 1, &data.stx);
 	if (first > 0)
 		du->layers[data.layer].shown += size_of(du, &data.stx);
@@ -229,8 +229,6 @@ int main(int argc, char **argv)
 	int err;
 
 	ply_args_parse(&du.args, argc, argv, &tool);
-	if (!du.args.paths.upper && !du.args.paths.nlowers)
-		ply_args_refuse(&tool, "no layer is given");
 	ply_interrupt_start();
 	err = ply_stack_open(&du.stack, &du.args.paths);
 	if (!err) {

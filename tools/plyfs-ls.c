@@ -210,8 +210,6 @@ int main(int argc, char **argv)
 	int err;
 
 	ply_args_parse(&ls.args, argc, argv, &tool);
-	if (!ls.args.paths.upper && !ls.args.paths.nlowers)
-		ply_args_refuse(&tool, "no layer is given");
 	ply_interrupt_start();
 	err = ply_stack_open(&ls.stack, &ls.args.paths);
 	if (!err) {

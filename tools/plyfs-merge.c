@@ -388,19 +388,16 @@ static int one_name(struct merge *m, struct dir *dir, int target, const char *na
 /* When all is in it. */
 static int finish_dir(struct merge *m, struct dir *d, int target)
 {
-	const char *space;
 	int err = 0;
 
 	if (d->needs && *d->needs == 'y') {
-		space = space_for(m, d->dirs, PLY_MARK_OPAQUE);
-		err = set_opaque(m, target, space);
+		err = set_opaque(m, target, space_for(m, d->dirs, PLY_MARK_OPAQUE));
 	} else if (d->needs) {
 		err = set_mark(m, target, "", d->whiteout_space, PLY_MARK_OPAQUE, d->needs);
 	}
-	if (!err && d->redirect) {
-		space = space_for(m, d->dirs, PLY_MARK_REDIRECT);
-		err = set_mark(m, target, "", space, PLY_MARK_REDIRECT, d->redirect);
-	}
+	if (!err && d->redirect)
+		err = set_mark(m, target, "", space_for(m, d->dirs, PLY_MARK_REDIRECT),
+			       PLY_MARK_REDIRECT, d->redirect);
 	m->at = d->path;
 	return err ? err : copy_attrs(m, &d->dirs->parts[0], "", &d->found.stx, target, "");
 }
@@ -543,14 +540,9 @@ static int run(struct merge *m)
 	if (!err)
 		err = ply_staging_publish(&m->staging);
 	ply_interrupt_end();
-	if (err && m->trouble) {
-		char *quoted = ply_quote(m->where ? m->where : m->args.operands[0]);
-
-		ply_tell("cannot merge %s: %s", quoted, m->trouble);
-		free(quoted);
-	} else if (err) {
-		ply_complain("cannot merge", m->where ? m->where : m->args.operands[0], err);
-	}
+	if (err)
+		ply_complain_of("cannot merge", m->where ? m->where : m->args.operands[0], err,
+				m->trouble);
 	return err;
 }
 
@@ -580,8 +572,6 @@ int main(int argc, char **argv)
 	int err;
 
 	ply_args_parse(&m.args, argc, argv, &tool);
-	if (!m.args.paths.upper && !m.args.paths.nlowers)
-		ply_args_refuse(&tool, "no layer is given");
 	m.start = ply_now();
 	ply_interrupt_start();
 	err = run(&m);

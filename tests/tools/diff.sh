@@ -150,6 +150,26 @@ metacopy() {
 	prints "+other"
 }
 
+data_only() {
+	need_root
+	fresh
+	mkdir -p "$T/data/objects"
+	echo "from data" >"$T/data/objects/1"
+	echo old >"$L/f"
+	truncate -s 10 "$U/f"
+	setfattr -n trusted.overlay.metacopy "$U/f"
+	setfattr -n trusted.overlay.redirect -v /objects/1 "$U/f"
+	tool 1 -U -l "$L::$T/data" -u "$U"
+	prints "+from data"
+	tool 1 -U -o "lowerdir=$L,datadir+=$T/data,upperdir=$U"
+	prints "+from data"
+	tool 4 -U -l "$L" -u "$U"
+	"$BUILD/plyfs-ls" -R -l "$L::$T/data" -u "$U" >"$T/out" || fail "no listing"
+	eq "names" "0      - f" "$(cat "$T/out")"
+	"$BUILD/plyfs-merge" --base -q -l "$L::$T/data" -u "$U" "$T/merged" || fail "no merge"
+	eq "merged" "from data" "$(cat "$T/merged/f")"
+}
+
 # What two trees differ in, as the tool says it.
 oracle=$(cat <<'END'
 import os, stat, sys
@@ -255,6 +275,7 @@ check "what was brought up and is as below is no change" same_is_none
 check "whiteouts and opaque directories of all forms" forms
 check "what some layers change against the rest" layers
 check "files whose data is below, and renamed ones" metacopy
+check "data-only layers" data_only
 check "random changes are told as another comparison of the two trees tells them" random_changes
 check "it costs what changed, not what exists" cheap
 check "no redirect or symlink leads out, nothing is printed raw" hostile

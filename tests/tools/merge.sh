@@ -99,7 +99,6 @@ random_overlayfs() {
 # Groups of groups: ((g4 g3) (g2 g1)) and (((g4 g3) g2) g1) are one.
 nested() {
 	need_root
-	local pair
 	grow 41 4
 	by_plyfs "$grown"
 	tree "$M" >"$T/wanted"

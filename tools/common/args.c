@@ -97,17 +97,31 @@ static void add_lower(struct ply_args *a, const char *s, size_t len)
 	bigger[a->paths.nlowers++] = plain(s, len);
 	if (!*bigger[a->paths.nlowers - 1])
 		ply_args_refuse(a->tool, "an empty name of a lower layer");
+	a->paths.ndata += a->paths.ndata > 0;
 }
 
+static void add_data(struct ply_args *a, const char *s, size_t len)
+{
+	int is_first = !a->paths.ndata;
+
+	add_lower(a, s, len);
+	a->paths.ndata += (unsigned)is_first;
+}
+
+/* Behind a double colon there are layers of data only. */
 static void add_lowers(struct ply_args *a, char *s)
 {
-	for (;;) {
+	for (int is_data = 0;;) {
 		char *end = piece_end(s, ':');
 
-		add_lower(a, s, (size_t)(end - s));
+		if (is_data)
+			add_data(a, s, (size_t)(end - s));
+		else
+			add_lower(a, s, (size_t)(end - s));
 		if (!*end)
 			return;
-		s = end + 1;
+		is_data |= end[1] == ':';
+		s = end + 1 + (end[1] == ':');
 	}
 }
 
@@ -119,20 +133,24 @@ static void set_path(char **path, const char *s, size_t len)
 
 static void mount_option(struct ply_args *a, char *s, size_t len)
 {
-	static const char *const words[] = { "lowerdir=", "lowerdir+=", "upperdir=", "workdir=" };
+	static const char *const words[] = { "lowerdir=", "lowerdir+=", "upperdir=", "workdir=",
+					     "datadir+=" };
 	size_t word = 0, skip = 0;
+	enum { NWORDS = sizeof(words) / sizeof(words[0]) };
 
-	for (; word < 4; word++) {
+	for (; word < NWORDS; word++) {
 		skip = strlen(words[word]);
 		if (!strncmp(s, words[word], skip))
 			break;
 	}
-	if (word == 4)
+	if (word == NWORDS)
 		return; /* for the mount alone */
 	s += skip;
 	len -= skip;
 	if (word == 1) {
 		add_lower(a, s, len);
+	} else if (word == 4) {
+		add_data(a, s, len);
 	} else if (word) {
 		set_path(word == 2 ? &a->paths.upper : &a->paths.work, s, len);
 	} else {
@@ -269,6 +287,8 @@ void ply_args_parse(struct ply_args *a, int argc, char **argv, const struct ply_
 	a->noperands = argc - optind;
 	if (a->noperands < tool->min || a->noperands > tool->max)
 		ply_args_refuse(tool, "too %s operands", a->noperands < tool->min ? "few" : "many");
+	if (!a->paths.upper && a->paths.nlowers == a->paths.ndata)
+		ply_args_refuse(tool, "no layer is given");
 	if (a->cli.json && a->zero)
 		ply_args_refuse(tool, "--json or --null, not both");
 }

@@ -72,7 +72,9 @@ void ply_put_name(const struct ply_args *a, const char *name, const char *suffix
 void ply_put_json(FILE *out, const char *text);
 /* An error at a path. Counts it. */
 void ply_complain(const char *what, const char *path, int err);
-/* How often ply_complain was called. */
+/* The same with the reason in words, if why is not NULL. */
+void ply_complain_of(const char *what, const char *path, int err, const char *why);
+/* How often these were called. */
 unsigned ply_complaints(void);
 /* The word for a type: "file", "directory", "symlink", "fifo", "socket", "char", "block". */
 const char *ply_type_word(unsigned mode);

@@ -95,7 +95,7 @@ void ply_put_json(FILE *out, const char *text)
 
 static unsigned complaints;
 
-void ply_complain(const char *what, const char *path, int err)
+void ply_complain_of(const char *what, const char *path, int err, const char *why)
 {
 	char *quoted = ply_quote(path);
 
@@ -104,8 +104,15 @@ void ply_complain(const char *what, const char *path, int err)
 		ply_tell("interrupted");
 	else
 		ply_tell("%s %s: %s", what, quoted,
-			 err == -EINVAL ? "a mark there makes no sense" : strerror(-err));
+			 why		  ? why
+			 : err == -EINVAL ? "a mark there makes no sense"
+					  : strerror(-err));
 	free(quoted);
+}
+
+void ply_complain(const char *what, const char *path, int err)
+{
+	ply_complain_of(what, path, err, NULL);
 }
 
 unsigned ply_complaints(void)

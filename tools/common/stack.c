@@ -68,6 +68,10 @@ int ply_stack_open(struct ply_stack *s, const struct ply_stack_paths *paths)
 		err = add_layer(s, paths->upper);
 	for (size_t i = 0; i < paths->nlowers && !err; i++)
 		err = add_layer(s, paths->lowers[i]);
+	if (!err) {
+		s->ndata = (unsigned)paths->ndata;
+		s->n -= s->ndata;
+	}
 	s->bound = s->n;
 	read_boot(s->boot);
 	return err;
@@ -75,7 +79,7 @@ int ply_stack_open(struct ply_stack *s, const struct ply_stack_paths *paths)
 
 void ply_stack_close(struct ply_stack *s)
 {
-	for (unsigned i = 0; i < s->n; i++)
+	for (unsigned i = 0; i < s->n + s->ndata; i++)
 		ply_layer_close(&s->layers[i]);
 	free(s->layers);
 	*s = (struct ply_stack){ 0 };
@@ -235,6 +239,7 @@ struct search {
 	char *below;
 	struct ply_found *out;
 	struct ply_data *data; /* what it looks for instead of names */
+	char *last;	       /* for data: the redirect by path that counts now, or NULL */
 };
 
 static int announces(struct ply_stack *s, struct ply_part *part)
@@ -390,6 +395,8 @@ static int take_data(struct search *sr, struct ply_part *part, const struct stat
 	}
 	sr->data->is_elsewhere = 1;
 	res = ply_mark_below(layer, part->fd, sr->name, redirect);
+	free(sr->last);
+	sr->last = res == PLY_BELOW_ELSEWHERE && *redirect == '/' ? strdup(redirect + 1) : NULL;
 	if (res == PLY_BELOW_ELSEWHERE)
 		return turn(sr, part->layer, redirect);
 	return res < 0 ? res : STEP_ON;
@@ -502,6 +509,28 @@ int ply_stack_find(struct ply_stack *s, const char *path, unsigned from, struct 
 
 /* ---- data ---- */
 
+/* The data-only layers come after all others, for who says a path. Marks mean nothing there. */
+static int look_in_data_layers(struct ply_stack *s, const char *path, struct ply_data *out)
+{
+	int err = 0;
+
+	for (unsigned i = s->n; !err && i < s->n + s->ndata; i++) {
+		struct ply_data at = { .layer = i, .path = (char *)path };
+		int fd = ply_stack_open_data(s, &at);
+
+		if (fd < 0)
+			continue;
+		err = sys_statx(fd, "", STATX_BASIC_STATS, &out->stx);
+		sys_close(fd);
+		if (err || !S_ISREG(out->stx.stx_mode))
+			continue;
+		out->layer = i;
+		out->path = strdup(path);
+		return out->path ? 0 : -ENOMEM;
+	}
+	return err;
+}
+
 int ply_stack_data(struct ply_stack *s, struct ply_dirs *dirs, const char *name,
 		   const struct ply_found *file, struct ply_data *out)
 {
@@ -515,6 +544,9 @@ int ply_stack_data(struct ply_stack *s, struct ply_dirs *dirs, const char *name,
 	snprintf(sr.name, sizeof(sr.name), "%s", name);
 	err = run(&sr);
 	out->below = sr.below;
+	if (!err && !out->path && sr.last)
+		err = look_in_data_layers(s, sr.last, out);
+	free(sr.last);
 	if (err)
 		ply_data_free(out);
 	return err;

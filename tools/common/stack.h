@@ -16,6 +16,7 @@
 struct ply_stack {
 	struct ply_layer *layers; /* topmost first; the upper is layer 0 when there is one */
 	unsigned n;
+	unsigned ndata; /* further ones, that only hold data of files above */
 	int has_upper;
 	unsigned bound; /* where "the layers below" begin that dirs->below is about; n: below all */
 	uint8_t boot[16];
@@ -26,6 +27,7 @@ struct ply_stack {
 struct ply_stack_paths {
 	char **lowers; /* topmost first */
 	size_t nlowers;
+	size_t ndata;	    /* the last of the lowers that are data-only */
 	char *upper, *work; /* or NULL */
 };
 
