@@ -28,7 +28,10 @@ MARK = "trusted.overlay.metacopy"
 
 
 class Thing:
-    """A file or a directory: what it is and was called, its attributes and its content."""
+    """A file or a directory: what it is and was called, its attributes and its content.
+
+    A name is PARENT:NAME with the ident of the directory, which may itself have moved or not.
+    """
 
     def __init__(self, ident, is_dir, names, data, attrs=(0o644, 0, 0, b"")):
         self.ident, self.is_dir = ident, is_dir
@@ -38,7 +41,6 @@ class Thing:
         self.generation = 0
         self.is_plain = self.linked_below = False
         self.up_since = self.replaced = None
-        self.own_names = 0  # the last version of the names that is not just a directory's new name
         self.shares = False  # some name was another thing's: its content has to tell whose it is
 
     def now(self, track):
@@ -46,8 +48,6 @@ class Thing:
 
     def promise(self, count, track, index=None):
         last = len(getattr(self, track)) - 1 if index is None else index
-        if track == "names" and not self.is_dir:
-            last = self.own_names
         self.promised[track].append((count, last))
 
     def allowed(self, track, cut):
@@ -56,6 +56,9 @@ class Thing:
         least = max(index for count, index in self.promised[track] if count <= cut)
         return [i for i in range(least, len(versions)) if versions[i][0] <= cut]
 
+    def ever(self):
+        return {name for _, names in self.names for name in names}
+
     def text(self, size):
         """New content, which tells whose it is, and which one."""
         self.generation += 1
@@ -63,27 +66,31 @@ class Thing:
         return (b"%s g%d " % (self.ident.encode(), self.generation) + lines)[:size]
 
 
+def is_in(name, top):
+    return name.split(":")[0] == top.ident
+
+
 def make_layer(top):
     """The lower layer; the things in it."""
     things = []
     os.chdir(top)
-    dirs = [f"d{n}" for n in range(6)] + ["move0", "move1", "move1/in", "gone0", "gone1"]
-    for path in dirs:
-        os.mkdir(path)
-        things.append(Thing(path, True, (path,), None, (0o755, 0, 0, b"")))
+    dirs = {f"d{n}": f":d{n}" for n in range(6)} | {"gone0": ":gone0", "gone1": ":gone1"}
+    dirs |= {"move0": ":move0", "move1": ":move1", "move1.in": "move1:in"}
+    for ident, name in dirs.items():
+        os.mkdir(ident.replace(".", "/"))
+        things.append(Thing(ident, True, (name,), None, (0o755, 0, 0, b"")))
     for n in range(70):
-        path = f"{dirs[n % len(dirs)]}/f{n}"
-        things.append(Thing(f"f{n:02}", False, (path,), None))
-        if n % 10 == 9:
-            things[-1].linked_below = True
-            things[-1].names[0] = (0, tuple(sorted((path, f"d0/l{n}", f"d1/l{n}"))))
-        things[-1].data[0] = (0, things[-1].text(SIZES[n % len(SIZES)]))
-        with open(path, "wb") as f:
-            f.write(things[-1].now("data"))
-        for other in set(things[-1].now("names")) - {path}:
-            os.link(path, other)
-    for path in dirs:
-        os.utime(path, (10**9, 10**9))
+        parent = list(dirs)[n % len(dirs)]
+        names = (f"{parent}:f{n}",) if n % 10 < 9 else (f"d0:l{n}", f"d1:l{n}", f"{parent}:f{n}")
+        thing = Thing(f"f{n:02}", False, names, None)
+        thing.linked_below = len(names) > 1
+        thing.data[0] = (0, thing.text(SIZES[n % len(SIZES)]))
+        things.append(thing)
+        first, *others = [name.replace(".", "/").replace(":", "/") for name in names]
+        with open(first, "wb") as f:
+            f.write(thing.now("data"))
+        for other in others:
+            os.link(first, other)
     return things
 
 
@@ -92,6 +99,7 @@ class Work:
 
     def __init__(self, things, count, rng):
         self.things, self.counter, self.rng = things, os.open(count, os.O_RDONLY), rng
+        self.dirs = {thing.ident: thing for thing in things if thing.is_dir}
         self.fresh = sum(len(thing.names) for thing in things)
 
     def count(self):
@@ -99,7 +107,12 @@ class Work:
 
     def new_name(self):
         self.fresh += 1
-        return f"{self.a_dir().now('names')[0]}/n{self.fresh}"
+        return f"{self.a_dir().ident}:n{self.fresh}"
+
+    def real(self, name):
+        """The path of a name."""
+        parent, base = name.split(":")
+        return f"{self.real(self.dirs[parent].now('names')[0])}/{base}" if parent else base
 
     def a_dir(self):
         return self.rng.choice([t for t in self.things if t.is_dir and t.now("names")])
@@ -110,8 +123,6 @@ class Work:
     def goes_to(self, thing, track, value):
         """To be said before it is done."""
         getattr(thing, track).append((self.count(), value))
-        if track == "names":
-            thing.own_names = len(thing.names) - 1
         if thing.up_since is None:
             thing.up_since = time.monotonic()
 
@@ -124,7 +135,7 @@ class Work:
         self.goes_to(thing, "data", value)
 
     def path(self, thing):
-        return self.rng.choice(thing.now("names"))
+        return self.real(self.rng.choice(thing.now("names")))
 
     # ---- content ----
 
@@ -179,24 +190,25 @@ class Work:
         """As editors do."""
         if len(thing.now("names")) > 1 or thing.linked_below:
             return
-        path, data = self.path(thing), thing.text(self.rng.choice(SIZES))
+        name, data = thing.now("names")[0], thing.text(self.rng.choice(SIZES))
+        path = self.real(name)
         tmp = self.build(thing, path, data)
         self.goes_to(thing, "data", data)
         os.rename(tmp, path)
         thing.is_plain = True
         thing.replaced = len(thing.data) - 1
         if self.rng.random() < 0.5:
-            self.sync_dir_of(path)
+            self.sync_dir_of(name)
 
-    def create(self, path=None):
-        path = path or self.new_name()
+    def create(self, name=None):
+        name = name or self.new_name()
         self.fresh += 1
         thing = Thing(f"c{self.fresh}", False, (), b"")
         thing.data[0] = (0, thing.text(self.rng.choice(SIZES)))
-        tmp = self.build(thing, path, thing.now("data"))
+        tmp = self.build(thing, self.real(name), thing.now("data"))
         self.things.append(thing)
-        self.goes_to(thing, "names", (path,))
-        os.rename(tmp, path)
+        self.goes_to(thing, "names", (name,))
+        os.rename(tmp, self.real(name))
         thing.is_plain = True
 
     # ---- attributes ----
@@ -222,9 +234,9 @@ class Work:
     # ---- names ----
 
     def rename(self, thing):
-        old, new = self.path(thing), self.new_name()
+        old, new = self.rng.choice(thing.now("names")), self.new_name()
         self.goes_to(thing, "names", tuple(sorted(set(thing.now("names")) - {old} | {new})))
-        os.rename(old, new)
+        os.rename(self.real(old), self.real(new))
 
     def can_share(self, thing):
         return len(thing.names[-1][1]) == 1 and all(len(data) >= 10 for _, data in thing.data)
@@ -239,32 +251,25 @@ class Work:
         swap = self.rng.random() < 0.5
         self.goes_to(other, "names", (ours,) if swap else ())
         self.goes_to(thing, "names", (theirs,))
-        renameat2(ours, theirs, EXCHANGE if swap else 0)
+        renameat2(self.real(ours), self.real(theirs), EXCHANGE if swap else 0)
 
     def link(self, thing):
         old, new = self.path(thing), self.new_name()
         self.goes_to(thing, "names", tuple(sorted((*thing.now("names"), new))))
-        os.link(old, new)
+        os.link(old, self.real(new))
 
     def unlink(self, thing):
-        path = self.path(thing)
-        self.goes_to(thing, "names", tuple(name for name in thing.now("names") if name != path))
-        os.unlink(path)
+        gone = self.rng.choice(thing.now("names"))
+        self.goes_to(thing, "names", tuple(name for name in thing.now("names") if name != gone))
+        os.unlink(self.real(gone))
         if self.rng.random() < 0.5:
-            self.sync_dir_of(path)
+            self.sync_dir_of(gone)
 
     def rename_dir(self):
         top = self.rng.choice([t for t in self.things if t.is_dir and t.now("names") and t.ident.startswith("move")])
-        old, self.fresh = top.now("names")[0], self.fresh + 1
-        new = f"m{self.fresh}"
-        for thing in self.things:
-            names = thing.now("names")
-            moved = tuple(sorted(new + n[len(old):] if f"{n}/".startswith(f"{old}/") else n for n in names))
-            if moved != names:
-                last = thing.own_names
-                self.goes_to(thing, "names", moved)
-                thing.own_names = last
-        os.rename(old, new)
+        old, self.fresh = self.path(top), self.fresh + 1
+        self.goes_to(top, "names", (f":m{self.fresh}",))
+        os.rename(old, self.path(top))
 
     def remove_tree(self):
         """Removes a directory with all in it, and perhaps makes it again."""
@@ -272,19 +277,19 @@ class Work:
         if not tops:
             return
         top = tops[0]
-        path = top.now("names")[0]
-        inside = [t for t in self.things for name in t.now("names") if os.path.dirname(name) == path]
+        path = self.path(top)
+        inside = [t for t in self.things for name in t.now("names") if is_in(name, top)]
         for thing in inside:
             old = thing.now("names")
-            self.goes_to(thing, "names", tuple(name for name in old if os.path.dirname(name) != path))
+            self.goes_to(thing, "names", tuple(name for name in old if not is_in(name, top)))
             for name in set(old) - set(thing.now("names")):
-                os.unlink(name)
+                os.unlink(self.real(name))
         self.goes_to(top, "names", ())
         os.rmdir(path)
         if self.rng.random() < 0.5:
-            self.goes_to(top, "names", (path,))
+            self.goes_to(top, "names", (f":{path}",))
             os.mkdir(path)
-            self.create(f"{path}/again{self.fresh}")
+            self.create(f"{top.ident}:again{self.fresh}")
         self.sync_dir(".")
         for thing in [top, *inside]:
             if thing is top or not thing.now("names"):
@@ -308,12 +313,12 @@ class Work:
         os.fsync(fd)
         os.close(fd)
 
-    def sync_dir_of(self, path):
-        top = os.path.dirname(path)
-        self.sync_dir(top)
+    def sync_dir_of(self, name):
+        top = self.dirs[name.split(":")[0]]
+        self.sync_dir(self.path(top))
         count = self.count()
         for thing in self.things:
-            if {os.path.dirname(name) for _, names in thing.names for name in names} == {top} and not thing.is_dir:
+            if not thing.is_dir and all(is_in(name, top) for name in thing.ever()):
                 thing.promise(count, "names")
                 if thing.replaced is not None:
                     thing.promise(count, "data", thing.replaced)
@@ -321,7 +326,6 @@ class Work:
     def promise_all(self):
         count = self.count()
         for thing in self.things:
-            thing.own_names = len(thing.names) - 1
             for track in TRACKS:
                 thing.promise(count, track)
 
@@ -428,23 +432,37 @@ def check_thing(thing, found, cut):
         raise ValueError(f"{names} are one file, and not the same")
 
 
+def name_of(path, ever):
+    """The name that this path is, with the directories as they are there."""
+    parent = ""
+    *above, base = path.split("/")
+    for part in above:
+        parent = next((t.ident for t in ever.get(f"{parent}:{part}", ()) if t.is_dir), "?")
+    return f"{parent}:{base}"
+
+
 def verify(things, tree, cut):
+    """Is it as it may be? The paths that are hard links in the layer."""
     ever = {}
     for thing in things:
-        for name in {name for _, names in thing.names for name in names}:
+        for name in thing.ever():
             ever.setdefault(name, []).append(thing)
-    found = {thing: {} for thing in things}
+    found, linked = {thing: {} for thing in things}, set()
     for path, what in tree.items():
+        name = name_of(path, ever)
         if path.endswith(".tmp"):
             continue
-        if path not in ever:
-            raise ValueError(f"nobody made {path}")
-        thing = owner(ever[path], what[2])
+        if name not in ever:
+            raise ValueError(f"nobody made {path}, {name}")
+        thing = owner(ever[name], what[2])
         if not thing:
             raise ValueError(f"{path} has nobody's content: {what[2][:20]!r}, {len(what[2])} bytes")
-        found[thing][path] = what
+        found[thing][name] = what
+        if any(t.linked_below for t in ever[name]):
+            linked.add(path)
     for thing in things:
         check_thing(thing, found[thing], cut)
+    return linked
 
 
 # ---- the disk ----
@@ -536,11 +554,10 @@ def check_plain(top):
         raise ValueError(f"the work directory holds {left}")
 
 
-def check_kernel(bed, top, things, tree):
+def check_kernel(bed, top, linked, tree):
     """The kernel's overlayfs shows the same, but for hard links of the layer, which it does not follow."""
     run("mount", "-t", "overlay", "overlay", "-o",
         f"lowerdir={bed}/lower,upperdir={top}/upper,workdir={top}/work", f"{bed}/mnt")
-    linked = {name for thing in things if thing.linked_below for _, names in thing.names for name in names}
     try:
         kernels = scan(f"{bed}/mnt")
     finally:
@@ -558,11 +575,11 @@ def look(bed, top, things, cut):
     finally:
         run("umount", f"{bed}/mnt")
         status = server.wait(60)
-    verify(things, tree, cut)
+    linked = verify(things, tree, cut)
     if status:
         raise ValueError(f"the server ended with {status}")
     check_plain(top)
-    check_kernel(bed, top, things, tree)
+    check_kernel(bed, top, linked, tree)
 
 
 def cut_power(bed, disk, things, cut, rng):
