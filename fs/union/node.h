@@ -123,7 +123,7 @@ struct ply_dir {
 	uint8_t impure;	     /* enum ply_known */
 	uint16_t probes;     /* lookups answered without a listing */
 	uint16_t nlowers;
-	uint32_t listed;     /* when, of ply_listing_clock */
+	uint32_t listed;  /* when, of ply_listing_clock */
 	uint64_t version; /* counts changes of entries: a lookup that saw it move starts again */
 	struct ply_listing *listing;   /* or NULL */
 	struct ply_moved *moved;       /* or NULL; tree */
@@ -163,7 +163,7 @@ struct ply_union {
 	unsigned nall;		  /* with the data-only ones behind them */
 	struct ply_upper upper;	  /* work is -1 without an upper */
 	int sync;
-	int lowers_change;	    /* see struct ply_union_config */
+	int lowers_change; /* see struct ply_union_config */
 	unsigned keep_ms;
 	int metacopy;		    /* inodes without data stay so */
 	struct ply_metacopy filled; /* the mark of files whose data is up, in this boot */

@@ -1,6 +1,7 @@
 #!/bin/bash
 # The power is cut while a file system holds upper and work, on a disk that records. Whatever the disk has written since
 # its last flush: each file is old or new, whole, and what was synced is there.
+# powercut.sh KIND SEED CUTS: those only, on that file system; 0: at each flush.
 # timeout: 900
 if [ -z "${POWERCUT:-}" ] && [ "$(id -u)" = 0 ]; then
 	# Another boot id is to be shown, and only here.
@@ -72,29 +73,38 @@ record() {
 	stop_disk
 }
 
-# after_cuts KIND SEED CUTS
+# after_cuts: $cuts of them, in what workload $seed left on a disk with file system $kind
 after_cuts() {
-	format "$1" "$D/image"
-	record "$2"
+	local rc
+	format "$kind" "$D/image"
+	record "$seed"
 	cat /proc/sys/kernel/random/uuid >"$D/boot"
 	mount --bind "$D/boot" $BOOT
-	(powercut cuts "$D" "$1" "$2" "$3")
+	(powercut cuts "$D" "$kind" "$seed" "$cuts")
 	rc=$?
 	umount $BOOT
 	return $rc
 }
 
-if [ $# -gt 0 ]; then
-	one() {
-		after_cuts "$KIND" "$SEED" "$CUTS"
-	}
-	KIND=$1 SEED=$2 CUTS=$3
-	holds "$KIND, seed $SEED" one 3000
-	finish
-fi
-sample() {
-	after_cuts ext4 1 30
+# cut_on KIND SEED CUTS [SECONDS]
+cut_on() {
+	need "mkfs.$1"
+	kind=$1 seed=$2 cuts=$3
+	holds "$1, workload $2: after a power cut all is old or new, and what was synced is there" after_cuts "${4:-300}"
 }
 
-holds "ext4: what is there after a power cut is old or new, and what was synced" sample 300
+if [ $# = 3 ]; then
+	cut_on "$@"
+elif [ -n "${PLY_LONG:-}" ]; then
+	for workload in 1 2 3 4; do
+		for on in ext4 xfs btrfs; do
+			cut_on $on $workload 150 900
+			cut_on $on $((workload + 4)) 0 900
+		done
+	done
+else
+	cut_on ext4 1 15
+	cut_on xfs 2 12
+	cut_on btrfs 3 12
+fi
 finish
