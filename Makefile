@@ -42,12 +42,13 @@ plyfs    := $(if $(wildcard fs/main.c),$(BUILD)/plyfs)
 tools    := $(patsubst tools/%.c,$(BUILD)/%,$(tool_src))
 programs := $(plyfs) $(tools)
 plydiff  := $(if $(diff_src),$(BUILD)/tests/plydiff)
+recorder := $(BUILD)/tests/recorder
 
 # tests/SUITE/test_X.c is a program of its own; the suite's other files are linked into each of them.
 suites      := unit mount crash fuzz bench
 suite_tests  = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/$(1)/test_*.c))
-suite_common = $(call objects,$(filter-out tests/$(1)/test_%,$(wildcard tests/$(1)/*.c)))
-test_programs := $(foreach s,$(suites),$(call suite_tests,$(s))) $(plydiff)
+suite_common = $(call objects,$(filter-out tests/$(1)/test_% tests/crash/recorder.c,$(wildcard tests/$(1)/*.c)))
+test_programs := $(foreach s,$(suites),$(call suite_tests,$(s))) $(plydiff) $(recorder)
 
 man_src := $(wildcard docs/*.1.scd docs/*.8.scd)
 man     := $(if $(shell command -v scdoc),$(patsubst docs/%.scd,$(BUILD)/man/%,$(man_src)))
@@ -81,6 +82,7 @@ $(OBJ)/%.o: %.c $(OBJ)/flags
 
 # Only the wire and the program on top of it know FUSE.
 $(call objects,$(wire_src)): ROOM_CFLAGS = $(FUSE_CFLAGS)
+$(call objects,tests/crash/recorder.c): ROOM_CFLAGS = $(FUSE_CFLAGS)
 
 $(LIB): $(call objects,$(lib_src))
 	@mkdir -p $(@D)
@@ -100,6 +102,11 @@ $(BUILD)/tests/plydiff: $(call objects,$(diff_src)) $(LIB)
 	@mkdir -p $(@D)
 	@echo "  LD    $@"
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(XXH_LIBS)
+
+$(recorder): $(call objects,tests/crash/recorder.c)
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(FUSE_LIBS)
 
 define suite_rules
 $(call suite_tests,$(1)): $(BUILD)/%: $(OBJ)/%.o $(call suite_common,$(1)) $(LIB)

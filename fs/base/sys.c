@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -181,6 +182,18 @@ int sys_statvfs(int fd, struct statvfs *out)
 {
 	PROBE(statvfs);
 	return result(fstatvfs(fd, out));
+}
+
+int sys_fstype(int fd, long *magic)
+{
+	struct statfs sfs;
+	int err;
+
+	PROBE(statfs);
+	err = result(fstatfs(fd, &sfs));
+	if (!err)
+		*magic = (long)sfs.f_type;
+	return err;
 }
 
 int sys_access(int dirfd, const char *name)

@@ -17,7 +17,7 @@
 
 /* clang-format off */
 #define PLY_SYS_CALLS(X) \
-	X(open) X(openat2) X(realpath) X(close) X(statx) X(statvfs) X(access) X(mkdir) X(mknod) \
+	X(open) X(openat2) X(realpath) X(close) X(statx) X(statvfs) X(statfs) X(access) X(mkdir) X(mknod) \
 	X(symlink) X(link) X(unlink) X(rename) X(readlink) X(chmod) X(chown) X(utimens) X(truncate) \
 	X(pread) X(pwrite) X(fallocate) X(lseek) X(copy_range) X(clone) X(fsync) \
 	X(fdatasync) X(syncfs) X(getdents) X(getxattr) X(setxattr) X(listxattr) X(removexattr) \
@@ -44,6 +44,8 @@ int sys_statx(int dirfd, const char *name, unsigned mask, struct statx *stx);
 /* The absolute path without symlinks and dots; resolved has PATH_MAX bytes. */
 int sys_realpath(const char *path, char *resolved);
 int sys_statvfs(int fd, struct statvfs *out);
+/* The magic number of the file system. */
+int sys_fstype(int fd, long *magic);
 /* Is there something of that name? */
 int sys_access(int dirfd, const char *name);
 

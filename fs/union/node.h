@@ -191,6 +191,9 @@ struct ply_union {
 	_Atomic uint64_t moves_begun,
 		moves_done; /* renames of directories: a path opened meanwhile is opened again */
 
+	int sync_whole; /* fsync of the upper's file system keeps no order: see union/sync.c */
+	_Atomic uint64_t names_changed, names_synced;
+
 	pthread_mutex_t listing_lock;
 	struct ply_dir *newest, *oldest;
 	size_t listing_bytes, listing_budget, listings;

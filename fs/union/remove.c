@@ -14,6 +14,7 @@
 #include "union/index.h"
 #include "union/lookup.h"
 #include "union/settle.h"
+#include "union/sync.h"
 
 static int open_held(struct ply_union *u, struct ply_node *node)
 {
@@ -219,6 +220,18 @@ static int remove_dir(struct removal *r)
 	return ply_upper_whiteout(&r->u->upper, r->fd->fd, r->record->text);
 }
 
+static int remove_on_disk(struct removal *r)
+{
+	int err;
+
+	if (r->covers)
+		ply_sync_together(r->u);
+	err = ply_node_is_dir(r->node) ? remove_dir(r) : remove_file(r);
+	if (r->covers)
+		ply_sync_together(r->u);
+	return err;
+}
+
 static int remove_locked(struct removal *r, const char *name)
 {
 	int is_dir = ply_node_is_dir(r->node);
@@ -230,7 +243,7 @@ static int remove_locked(struct removal *r, const char *name)
 	err = ply_dir_open(r->u, r->dir, PLY_UPPER, &r->fd);
 	if (err)
 		return err;
-	err = is_dir ? remove_dir(r) : remove_file(r);
+	err = remove_on_disk(r);
 	ply_fd_put(r->u->fds, r->fd);
 	if (err)
 		return err;

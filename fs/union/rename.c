@@ -18,6 +18,7 @@
 #include "union/remove.h"
 #include "union/settle.h"
 #include "union/subtree.h"
+#include "union/sync.h"
 
 /* One end: a name in a directory, and what has it. */
 struct end {
@@ -419,6 +420,18 @@ static int move_on_disk(struct renaming *r)
 	return err;
 }
 
+static int move_together(struct renaming *r)
+{
+	int err;
+
+	if (!r->from.covers && !(r->flags & RENAME_EXCHANGE))
+		return move_on_disk(r);
+	ply_sync_together(r->u);
+	err = move_on_disk(r);
+	ply_sync_together(r->u);
+	return err;
+}
+
 /* What only a lower layer has by this name, while another name or the index has it in the upper. */
 static int link_up(struct renaming *r, struct end *e)
 {
@@ -524,7 +537,7 @@ static int rename_locked(struct renaming *r)
 	if (!err) {
 		if (r->moves_dir)
 			atomic_fetch_add(&r->u->moves_begun, 1);
-		err = move_on_disk(r);
+		err = move_together(r);
 		if (!err)
 			move_in_memory(r);
 		else if (r->to.node && !(r->flags & RENAME_EXCHANGE))

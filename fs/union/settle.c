@@ -192,6 +192,7 @@ int ply_settle_node(struct ply_union *u, struct ply_node *node)
 
 struct batch {
 	struct ply_node *nodes[BATCH];
+	char has_data[BATCH]; /* before the sync */
 	size_t n;
 };
 
@@ -211,13 +212,14 @@ static void take_batch(struct ply_union *u, int64_t before, size_t most, struct 
 	pthread_mutex_unlock(&u->settle_lock);
 }
 
-static int bring_data(struct ply_union *u, const struct batch *b)
+static int bring_data(struct ply_union *u, struct batch *b)
 {
 	int first = 0;
 
 	for (size_t i = 0; i < b->n; i++) {
 		int err = ply_copyup(u, b->nodes[i], PLY_WHOLE_FILE);
 
+		b->has_data[i] = (char)ply_node_has_data(b->nodes[i]);
 		if (!first)
 			first = err;
 	}
@@ -229,7 +231,7 @@ static int unmark_batch(struct ply_union *u, const struct batch *b)
 	int first = 0;
 
 	for (size_t i = 0; i < b->n; i++) {
-		int err = ply_settle_unmark(u, b->nodes[i]);
+		int err = b->has_data[i] ? ply_settle_unmark(u, b->nodes[i]) : 0;
 
 		if (!first)
 			first = err;
@@ -237,7 +239,7 @@ static int unmark_batch(struct ply_union *u, const struct batch *b)
 	return first;
 }
 
-static int settle_batch(struct ply_union *u, const struct batch *b)
+static int settle_batch(struct ply_union *u, struct batch *b)
 {
 	int err = bring_data(u, b);
 	int synced = u->sync ? sys_syncfs(u->upper.work_root) : 0;

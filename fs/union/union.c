@@ -18,6 +18,7 @@
 #include "layer/override.h"
 #include "union/node.h"
 #include "union/settle.h"
+#include "union/sync.h"
 
 #define LISTING_BUDGET (64 * 1024 * 1024)
 #define FD_RESERVE 64 /* for what is opened for a moment */
@@ -181,6 +182,7 @@ static int open_upper(struct ply_union *u, const struct ply_union_config *cfg, s
 	err = ply_upper_open(&u->upper, layer, &how, &what);
 	if (err)
 		return explain_upper(cfg, why, err, what);
+	ply_sync_init(u);
 	read_boot(&u->filled);
 	if (!u->metacopy && ply_settle_is_left(u)) {
 		atomic_store(&u->has_flag, 1);

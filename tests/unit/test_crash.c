@@ -14,6 +14,7 @@
 #include "inject.h"
 #include "layer/format.h"
 #include "paths.h"
+#include "union/node.h"
 
 #define BIG 200000
 #define MARK PLY_SPACE_TRUSTED_PREFIX PLY_MARK_METACOPY
@@ -444,6 +445,88 @@ static void test_marks_go_after_the_data_was_synced(void **state)
 	check_settled(b, "settle");
 }
 
+/* There is no room for the data of a file until its sync begins: then it is written to by somebody else. */
+static struct bed *late_bed;
+static enum ply_sys late_at;
+
+static int come_late(enum ply_sys call)
+{
+	struct bed *b = late_bed;
+
+	if (b && call == late_at) {
+		late_bed = NULL;
+		assert_ok(op_write_big(b));
+	} else if (b && (call == PLY_SYS_clone || call == PLY_SYS_copy_range ||
+			 call == PLY_SYS_pwrite)) {
+		return -ENOSPC;
+	}
+	return 0;
+}
+
+static void start_late(struct bed *b, enum ply_sys at)
+{
+	open_fresh(b);
+	assert_ok(op_chmod(b));
+	late_bed = b;
+	late_at = at;
+	ply_sys_probe = come_late;
+}
+
+static void check_late(struct bed *b)
+{
+	ply_sys_probe = NULL;
+	assert_null(late_bed);
+	assert_true(getxattr(bed_path(b, "up/d/big"), MARK, NULL, 0) > 0);
+	bed_close(b);
+	check_settled(b, "late data");
+}
+
+static void test_data_that_came_up_during_the_sync_keeps_its_mark(void **state)
+{
+	struct bed *b = *state;
+
+	make_layers(b);
+	start_late(b, PLY_SYS_fsync);
+	assert_ok(sync_file(b, "d/big"));
+	check_late(b);
+	start_late(b, PLY_SYS_syncfs);
+	assert_int_equal(ply_settle(b->u, 0), -ENOSPC);
+	check_late(b);
+}
+
+static unsigned whole_syncs_for(struct bed *b, const char *path)
+{
+	count_calls();
+	assert_ok(sync_file(b, path));
+	stop_failing();
+	return calls_of(PLY_SYS_syncfs);
+}
+
+/* As on btrfs. A name that moved away and the whiteout there, or a removed one, are not synced by half. */
+static void test_where_fsync_keeps_no_order_names_are_synced_together(void **state)
+{
+	struct bed *b = *state;
+
+	make_layers(b);
+	open_fresh(b);
+	b->u->sync_whole = 1;
+	assert_ok(op_write_big(b));
+	assert_int_equal(whole_syncs_for(b, "d/big"), 0);
+	assert_ok(op_rename(b));
+	assert_int_equal(whole_syncs_for(b, "d/sub/moved"), 1);
+	assert_int_equal(whole_syncs_for(b, "d/big"), 0);
+	assert_ok(u_unlink(b, "d/sub/g"));
+	assert_int_equal(whole_syncs_for(b, "d/sub/moved"), 1);
+	assert_ok(u_rename(b, "d/sub/moved", "d/sub/again", 0));
+	assert_int_equal(whole_syncs_for(b, "d/sub/again"), 0);
+	assert_ok(u_rename(b, "d/sub/again", "over", RENAME_EXCHANGE));
+	assert_int_equal(whole_syncs_for(b, "d/big"), 1);
+	b->u->sync_whole = 0;
+	assert_ok(op_rename_dir(b));
+	assert_int_equal(whole_syncs_for(b, "d/big"), 0);
+	bed_close(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -451,6 +534,8 @@ int main(void)
 		bed_test(test_the_machine_ends_at_each_call),
 		bed_test(test_what_was_synced_is_there),
 		bed_test(test_marks_go_after_the_data_was_synced),
+		bed_test(test_data_that_came_up_during_the_sync_keeps_its_mark),
+		bed_test(test_where_fsync_keeps_no_order_names_are_synced_together),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -198,6 +198,7 @@ static void call_all(int dir)
 	struct statx stx;
 	uint8_t uuid[16];
 	char buf[64];
+	long magic;
 	int bad = 0;
 
 #define REFUSED(call) (bad += (call) != -EDOM)
@@ -237,6 +238,7 @@ static void call_all(int dir)
 	REFUSED(sys_open_tree("/"));
 	REFUSED(sys_mount_private(dir, 0));
 	REFUSED(sys_flock(dir));
+	REFUSED(sys_fstype(dir, &magic));
 	REFUSED(sys_fsuuid(dir, uuid));
 #undef REFUSED
 	assert_int_equal(bad, 0);
