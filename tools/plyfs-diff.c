@@ -501,26 +501,35 @@ static void summary(const struct diff *d)
 		       ply_amount(d->bytes_old).text);
 }
 
+/* FIRST or FIRST-LAST; without a text the first alone. */
+static void read_range(const char *text, unsigned long *first, unsigned long *last)
+{
+	char *end;
+
+	*first = *last = 0;
+	if (!text)
+		return;
+	*first = *last = strtoul(text, &end, 10);
+	if (*end == '-' && end[1] >= '0' && end[1] <= '9')
+		*last = strtoul(end + 1, &end, 10);
+	if (*text < '0' || *text > '9' || *end)
+		ply_args_refuse(&tool, "--layers=FIRST-LAST");
+}
+
 /* Keeps the layers from the first that counts on; the others' files are as if they were not there. */
 static void choose_layers(struct diff *d)
 {
 	struct ply_stack *s = &d->stack;
-	const char *text = d->args.value[OPT_LAYERS];
-	unsigned first = 0, last = 0;
-	int used = 0;
+	unsigned long first, last;
 
-	if (text && sscanf(text, "%u-%u%n", &first, &last, &used) != 2) {
-		if (sscanf(text, "%u%n", &first, &used) != 1)
-			ply_args_refuse(&tool, "--layers=FIRST-LAST");
-		last = first;
-	}
-	if ((text && text[used]) || last < first || last >= s->n)
+	read_range(d->args.value[OPT_LAYERS], &first, &last);
+	if (last < first || last >= s->n)
 		ply_args_refuse(&tool, "the stack has the layers 0 to %u", s->n - 1);
 	for (unsigned i = 0; i < first; i++)
 		ply_layer_close(&s->layers[i]);
 	memmove(s->layers, s->layers + first, (s->n + s->ndata - first) * sizeof(*s->layers));
-	s->n -= first;
-	d->bound = s->bound = last - first + 1;
+	s->n -= (unsigned)first;
+	d->bound = s->bound = (unsigned)(last - first) + 1;
 }
 
 int main(int argc, char **argv)

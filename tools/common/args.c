@@ -304,20 +304,20 @@ void ply_args_free(struct ply_args *a)
 
 /* ---- notes ---- */
 
-/* Only the machine's own root is shown what is in the trusted space. */
+/* Only the machine's own root is shown what is in the trusted space: where the map of users is the identity. */
 static int sees_trusted(void)
 {
 	int fd = sys_open(AT_FDCWD, "/proc/self/uid_map", O_RDONLY, 0);
-	unsigned long inside = 1, outside = 1, length = 0;
-	char text[256] = "";
+	char text[256] = "", *at = text;
+	unsigned long inside, outside;
 
 	if (fd >= 0) {
 		sys_pread(fd, text, sizeof(text) - 1, 0);
 		sys_close(fd);
-		if (sscanf(text, "%lu %lu %lu", &inside, &outside, &length) != 3)
-			length = 0;
 	}
-	return !geteuid() && !inside && !outside && length == UINT32_MAX;
+	inside = strtoul(at, &at, 10);
+	outside = strtoul(at, &at, 10);
+	return !geteuid() && !inside && !outside && strtoul(at, &at, 10) == UINT32_MAX;
 }
 
 void ply_note_trusted(const struct ply_args *a)

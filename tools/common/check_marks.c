@@ -194,15 +194,27 @@ static void look_at_escaped(const struct inode *i, const char *attr)
 }
 
 /* UID:GID:MODE, and perhaps a type. */
+static int is_override(const char *value)
+{
+	static const char *const digits[] = { "0123456789", "0123456789", "01234567" };
+
+	for (int i = 0; i < 3; i++) {
+		size_t n = strspn(value, digits[i]);
+
+		if (!n || (value[n] && value[n] != ':') || (i < 2 && !value[n]))
+			return 0;
+		value += n + (i < 2);
+	}
+	return 1;
+}
+
 static void look_at_override(const struct inode *i, const char *attr)
 {
 	static const char *const names[] = { NULL, PLY_OVERRIDE_SECURITY_STAT,
 					     PLY_OVERRIDE_PREFIX "stat",
 					     "user.fuseoverlayfs.override_stat" };
 	const char *in_use = names[i->c->stack.layers[i->layer].override];
-	unsigned uid, gid, mode;
 	char value[128];
-	int used = 0;
 	ssize_t n;
 
 	if (!in_use || strcmp(attr, in_use) != 0)
@@ -211,8 +223,7 @@ static void look_at_override(const struct inode *i, const char *attr)
 	if (n < 0 && n != -ERANGE)
 		return;
 	value[n > 0 ? n : 0] = '\0';
-	if (sscanf(value, "%u:%u:%o%n", &uid, &gid, &mode, &used) != 3 ||
-	    (value[used] && value[used] != ':'))
+	if (!is_override(value))
 		found(i, PLY_FOUND_BAD_OVERRIDE, attr);
 }
 

@@ -69,20 +69,8 @@ static int on_work_entry(struct ply_check *c, int dirfd, const char *name)
 /* The handle that the name of an entry spells. */
 static int spelled(const char *name, struct ply_fh *fh)
 {
-	size_t size = strlen(name) / 2;
-	uint8_t *bytes = (uint8_t *)fh;
-
 	memset(fh, 0, sizeof(*fh));
-	if (strlen(name) % 2 || size > sizeof(*fh))
-		return 0;
-	for (size_t i = 0; i < size; i++) {
-		unsigned byte;
-
-		if (sscanf(name + 2 * i, "%2x", &byte) != 1)
-			return 0;
-		bytes[i] = (uint8_t)byte;
-	}
-	return ply_is_handle(fh, (ssize_t)size);
+	return ply_is_handle(fh, (ssize_t)ply_from_hex(name, (uint8_t *)fh, sizeof(*fh)));
 }
 
 static int index_entry_marks(struct ply_check *c, int dirfd, const char *name,

@@ -1,4 +1,4 @@
-/* The sorted names of a merged directory, marks resolved to what they are about. */
+/* The sorted names of a merged directory, marks resolved to what they are about; and numbers written as names. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,4 +104,27 @@ void ply_names_free(struct ply_names *names)
 		free(names->name[i]);
 	free(names->name);
 	*names = (struct ply_names){ 0 };
+}
+
+static int digit(char c)
+{
+	static const char digits[] = "0123456789abcdef";
+	const char *at = c ? strchr(digits, c) : NULL;
+
+	return at ? (int)(at - digits) : -1;
+}
+
+size_t ply_from_hex(const char *text, uint8_t *bytes, size_t size)
+{
+	size_t n = 0;
+
+	for (; *text && *text != '\n'; text++) {
+		if (*text == '-')
+			continue;
+		if (n == size || digit(text[0]) < 0 || digit(text[1]) < 0)
+			return 0;
+		bytes[n++] = (uint8_t)(digit(text[0]) * 16 + digit(text[1]));
+		text++;
+	}
+	return n;
 }

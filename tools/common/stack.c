@@ -21,18 +21,13 @@
 
 static void read_boot(uint8_t boot[16])
 {
-	int fd = sys_open(AT_FDCWD, "/proc/sys/kernel/random/boot_id", O_RDONLY, 0), at = 0;
+	int fd = sys_open(AT_FDCWD, "/proc/sys/kernel/random/boot_id", O_RDONLY, 0);
 	char text[64] = "";
 
 	if (fd < 0)
 		return;
 	if (sys_pread(fd, text, sizeof(text) - 1, 0) > 0)
-		for (const char *p = text; at < 16 && *p; p += *p == '-' ? 1 : 2) {
-			unsigned byte;
-
-			if (*p != '-' && sscanf(p, "%2x", &byte) == 1)
-				boot[at++] = (uint8_t)byte;
-		}
+		ply_from_hex(text, boot, 16);
 	sys_close(fd);
 }
 

@@ -9,6 +9,7 @@
 #define PLY_TOOLS_STACK_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "layer/layer.h"
 #include "layer/marks.h"
@@ -121,6 +122,8 @@ int ply_raw_names(int fd, struct ply_names *names);
 int ply_names_has(const struct ply_names *names, const char *name);
 void ply_names_free(struct ply_names *names);
 
+/* Bytes from hex digits, dashes between them ignored: how many, at most size; 0 when there is something else. */
+size_t ply_from_hex(const char *text, uint8_t *bytes, size_t size);
 /* A path of any length beneath the directory fd; an empty one is fd's own directory. A descriptor or -errno. */
 int ply_open_beneath(int fd, const char *path);
 /* dir/name, of which dir may be empty. NULL without memory. */
