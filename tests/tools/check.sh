@@ -149,7 +149,7 @@ looping() {
 	need_root
 	fresh
 	local i lowers=
-	for i in {1..18}; do
+	for i in {1..17}; do
 		mkdir -p "$T/r$i/a/a"
 		mark redirect /a/a "$T/r$i/a"
 		mark redirect /a/a "$T/r$i/a/a"

@@ -14,7 +14,7 @@
 #include "cli.h"
 #include "layer/override.h"
 
-#define BUDGET 100000
+#define BUDGET 30000
 #define PATH_PIECE 2048
 
 /* ---- opening ---- */
