@@ -113,7 +113,7 @@ down() {
 	local at=${1:-$M} pid
 	pid=$(server "$at")
 	umount "$at" || fail "umount $at: still used by $(fuser -m "$at" 2>&1)"
-	[ -z "$pid" ] || gone "$pid" || fail "the server of $at does not end"
+	[ -z "$pid" ] || gone "$pid" 120 || fail "the server of $at does not end"
 }
 
 again() {
