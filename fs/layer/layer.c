@@ -176,6 +176,17 @@ int ply_layer_open_file(int dirfd, const char *path)
 	return sys_openat2(dirfd, path, O_RDONLY | O_NOFOLLOW, 0, RESOLVE_INSIDE);
 }
 
+int ply_layer_lend(int dirfd, const char *name, mode_t right, mode_t *old)
+{
+	struct statx stx;
+
+	if (sys_statx(dirfd, name, STATX_TYPE | STATX_MODE, &stx) < 0 || S_ISLNK(stx.stx_mode) ||
+	    (stx.stx_mode & right))
+		return -EACCES;
+	*old = stx.stx_mode & 07777;
+	return sys_chmod(dirfd, name, *old | right) < 0 ? -EACCES : 0;
+}
+
 int ply_layer_open_upper(int dirfd, const char *name, int flags)
 {
 	struct statx stx;

@@ -84,6 +84,12 @@ int ply_layer_open_dir(int dirfd, const char *path);
 int ply_layer_open_file(int dirfd, const char *path);
 
 /*
+ * Gives the owner a right (S_IRUSR, S_IWUSR) that the mode does not have, until sys_chmod puts *old back.
+ * -EACCES when it has the right already, which is then not what is missing, or cannot be given it.
+ */
+int ply_layer_lend(int dirfd, const char *name, mode_t right, mode_t *old);
+
+/*
  * Opens a file of the upper although its mode forbids it: for a plain user's own files of mode 0 and the
  * like. The mode is as before afterwards.
  */

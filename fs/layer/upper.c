@@ -186,7 +186,7 @@ static int make_work(struct ply_upper *up)
 	}
 	/* Only now is it ours: whatever fails later, closing empties it. */
 	up->work = work;
-	return empty_work(up);
+	return 0;
 }
 
 static int space_works(struct ply_upper *up, const char *prefix)

@@ -22,15 +22,13 @@ static int change(int dirfd, const char *name, const char *attr, const void *val
 static int change_despite_mode(int dirfd, const char *name, const char *attr, const void *value,
 			       size_t size)
 {
-	struct statx stx;
-	int err;
+	mode_t mode;
+	int err = ply_layer_lend(dirfd, name, S_IWUSR, &mode);
 
-	if (sys_statx(dirfd, name, STATX_TYPE | STATX_MODE, &stx) < 0 || S_ISLNK(stx.stx_mode) ||
-	    (stx.stx_mode & S_IWUSR) ||
-	    sys_chmod(dirfd, name, (stx.stx_mode & 07777) | S_IWUSR) < 0)
-		return -EACCES;
+	if (err)
+		return err;
 	err = change(dirfd, name, attr, value, size);
-	sys_chmod(dirfd, name, stx.stx_mode & 07777);
+	sys_chmod(dirfd, name, mode);
 	return err;
 }
 
