@@ -134,6 +134,7 @@ static int open_union(struct program *p)
 		.lax_owners = ply_ids_are_squashed(&o->ids),
 		.sync = o->sync,
 		.metacopy = o->metacopy,
+		.no_index = !o->index,
 		.lowers_change = o->timeout < PLY_TIMEOUT_MAX,
 		.keep_ms = o->timeout < KEEP_MAX ? (unsigned)(o->timeout * 1000) : KEEP_MAX * 1000,
 		.before_long = ply_wire_before_long,

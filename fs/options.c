@@ -50,7 +50,7 @@ static const char *const whiteout_words[] = { "auto", "char", "xattr", "aufs", N
 static const char *const redirect_words[] = { "auto",	"on",	    "copy", "off",
 					      "follow", "nofollow", NULL };
 static const char *const space_words[] = { "auto", "trusted", "user", "none", NULL };
-static const char *const metacopy_words[] = { "off", "on", NULL };
+static const char *const off_on_words[] = { "off", "on", NULL };
 static const char *const owner_words[] = { "0", "1", "2", NULL };
 
 /* Where a name stands twice, the first that takes a value, or takes none, as given, is meant. */
@@ -94,9 +94,12 @@ static const struct option options[] = {
 	{ .names = "redirect_dir", .kind = CHOICE, .field = FIELD(redirect_dir),
 	  .words = redirect_words, .preset = "auto", .arg = "on|copy|off|follow|nofollow",
 	  .help = "how directories of a layer are renamed: by a mark, by copying, or not" },
-	{ .names = "metacopy", .kind = CHOICE, .field = FIELD(metacopy), .words = metacopy_words,
+	{ .names = "metacopy", .kind = CHOICE, .field = FIELD(metacopy), .words = off_on_words,
 	  .preset = "off", .arg = "on|off",
 	  .help = "on: the data of files that only get other attributes stays in their layer" },
+	{ .names = "index", .kind = CHOICE, .field = FIELD(index), .words = off_on_words,
+	  .preset = "on", .arg = "on|off",
+	  .help = "off: hard links of lower files part when they are brought up" },
 	{ .names = "uidmapping", .kind = IDMAP, .field = FIELD(ids.users),
 	  .arg = "KEPT:SHOWN:LENGTH[:...]",
 	  .help = "users of the layers, and as whom the mount shows them" },
@@ -137,7 +140,7 @@ static const struct option options[] = {
 		   " splice_move kernel_cache auto_cache big_writes nonempty max_write"
 		   " max_read max_readahead", .kind = QUIET },
 	/* Of the kernel's overlayfs. */
-	{ .names = "index xino nfs_export uuid override_creds"
+	{ .names = "xino nfs_export uuid override_creds"
 		   " nooverride_creds", .kind = QUIET },
 	/* Of mount(8), fstab and SELinux. */
 	{ .names = "context fscontext defcontext rootcontext defaults auto noauto user"

@@ -36,6 +36,7 @@ struct ply_options {
 	int redirect_dir; /* enum ply_redirect_dir */
 	int owners;	  /* enum ply_owner_place */
 	int metacopy;
+	int index;
 	struct ply_ids ids;
 	int squash_to_root;
 	int static_nlink, ino32;

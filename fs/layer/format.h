@@ -36,7 +36,6 @@ struct ply_metacopy {
 	uint8_t boot[16]; /* as /proc/sys/kernel/random/boot_id */
 } __attribute__((packed));
 
-#define PLY_MARK_NLINK "nlink"	     /* the union's link count, as a difference from the inode's */
 #define PLY_MARK_UPPER "upper"	     /* index directory: the upper directory it stands for */
 #define PLY_MARK_UUID "uuid"	     /* root: of the mount */
 #define PLY_MARK_PROTATTR "protattr" /* the immutable and append-only flags */
@@ -47,6 +46,14 @@ struct ply_metacopy {
  */
 #define PLY_OVERRIDE_PREFIX "user.containers.override_"
 #define PLY_OVERRIDE_SECURITY_STAT "security.fuseoverlayfs.override_stat"
+
+/* Index directory: the stack that it was made on; hashes of its roots, little endian. */
+#define PLY_MARK_BINDING "plyfs.stack"
+#define PLY_BINDING_VERSION 1
+struct ply_binding {
+	uint8_t version;
+	uint64_t upper, lowers;
+} __attribute__((packed));
 
 #define PLY_OPAQUE_YES 'y'
 #define PLY_OPAQUE_XWHITEOUTS 'x'
@@ -76,6 +83,7 @@ struct ply_metacopy {
 #define PLY_FH_VERSION 0
 #define PLY_FH_MAGIC 0xfb
 #define PLY_FH_BIG_ENDIAN 1
+#define PLY_FH_PATH_UPPER 4 /* of an upper directory */
 
 struct ply_fh {
 	uint8_t version;

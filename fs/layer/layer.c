@@ -59,7 +59,7 @@ static void read_uuid(struct ply_layer *layer)
 
 	if (fd < 0)
 		return;
-	sys_fsuuid(fd, layer->uuid);
+	layer->knows_uuid = sys_fsuuid(fd, layer->uuid) == 0;
 	sys_close(fd);
 }
 

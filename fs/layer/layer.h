@@ -30,6 +30,7 @@ struct ply_layer {
 	unsigned fs; /* which of the stack's file systems: small numbers, given by the union */
 	dev_t dev;
 	uint8_t uuid[16]; /* of the file system, zeros where unknown */
+	int knows_uuid;	  /* zeros are what it has */
 	int is_upper;
 	int is_private;	  /* what is mounted later does not show in it */
 	int is_lax;	  /* an owner that this process may not give stays another */

@@ -252,15 +252,36 @@ int ply_mark_encode(struct ply_layer *layer, int dirfd, const char *name, struct
 	return fh->len;
 }
 
-int ply_mark_origin(struct ply_layer *layer, int dirfd, const char *name, struct ply_fh *fh)
+int ply_mark_handle(struct ply_layer *layer, int dirfd, const char *name, const char *mark,
+		    struct ply_fh *fh)
 {
-	ssize_t n = get_mark(layer, dirfd, name, PLY_MARK_ORIGIN, fh, sizeof(*fh));
+	ssize_t n = get_mark(layer, dirfd, name, mark, fh, sizeof(*fh));
 
 	if (n < 0)
 		return no_mark(n) || n == -ERANGE ? 0 : (int)n;
 	if (n <= PLY_FH_HEADER || fh->magic != PLY_FH_MAGIC || fh->len != n)
 		return 0;
 	return (int)n;
+}
+
+int ply_mark_origin(struct ply_layer *layer, int dirfd, const char *name, struct ply_fh *fh)
+{
+	return ply_mark_handle(layer, dirfd, name, PLY_MARK_ORIGIN, fh);
+}
+
+int ply_same_handle(const struct ply_fh *a, const struct ply_fh *b)
+{
+	return a->len == b->len && a->type == b->type &&
+	       !memcmp(a->fid, b->fid, a->len - PLY_FH_HEADER);
+}
+
+int ply_mark_binding(struct ply_layer *layer, int index, struct ply_binding *binding)
+{
+	ssize_t n = get_mark(layer, index, "", PLY_MARK_BINDING, binding, sizeof(*binding));
+
+	if (n < 0)
+		return no_mark(n) || n == -ERANGE ? 0 : (int)n;
+	return n == sizeof(*binding) && binding->version == PLY_BINDING_VERSION;
 }
 
 int ply_mark_impure(struct ply_layer *layer, int dirfd)

@@ -68,6 +68,13 @@ static inline int ply_is_aufs_name(const char *name)
 int ply_mark_encode(struct ply_layer *layer, int dirfd, const char *name, struct ply_fh *fh);
 /* The origin mark of an upper file: its length, 0 when it has none. */
 int ply_mark_origin(struct ply_layer *layer, int dirfd, const char *name, struct ply_fh *fh);
+/* The same of any mark that holds a handle. */
+int ply_mark_handle(struct ply_layer *layer, int dirfd, const char *name, const char *mark,
+		    struct ply_fh *fh);
+/* Do they mean the same inode, if both are of one file system? */
+int ply_same_handle(const struct ply_fh *a, const struct ply_fh *b);
+/* 1 and the mark of an index directory that says which stack it is of; 0 when it has none. */
+int ply_mark_binding(struct ply_layer *layer, int index, struct ply_binding *binding);
 /* 1 when the upper directory says that entries in it have an origin. */
 int ply_mark_impure(struct ply_layer *layer, int dirfd);
 /* The inode that a handle means on the file system of mount_fd (open for reading): device and number. */

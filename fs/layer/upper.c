@@ -241,7 +241,7 @@ static void probe_kind(struct ply_upper *up, int wanted)
 int ply_upper_open(struct ply_upper *up, struct ply_layer *layer,
 		   const struct ply_upper_config *cfg, const char **what)
 {
-	int err, fd;
+	int err;
 
 	*up = (struct ply_upper){ .layer = layer, .work_root = -1, .work = -1 };
 	atomic_init(&up->index, -1);
@@ -268,24 +268,16 @@ int ply_upper_open(struct ply_upper *up, struct ply_layer *layer,
 		ply_upper_close(up);
 		return err == -EWOULDBLOCK ? -EBUSY : err;
 	}
-	/* Links brought up by an earlier mount are found through it. */
-	fd = sys_open(up->work_root, PLY_INDEX_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-	atomic_store(&up->index, fd < 0 ? -1 : fd);
 	probe_space(up, cfg->space);
 	probe_kind(up, cfg->kind);
 	return 0;
 }
 
-int ply_upper_make_index(struct ply_upper *up)
+int ply_upper_open_index(struct ply_upper *up)
 {
-	int fd = atomic_load(&up->index), none = -1, err;
+	int fd = sys_open(up->work_root, PLY_INDEX_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	int none = -1;
 
-	if (fd >= 0)
-		return fd;
-	err = sys_mkdir(up->work_root, PLY_INDEX_DIR, S_IRWXU);
-	if (err && err != -EEXIST)
-		return err;
-	fd = sys_open(up->work_root, PLY_INDEX_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	if (fd < 0)
 		return fd;
 	if (atomic_compare_exchange_strong(&up->index, &none, fd))

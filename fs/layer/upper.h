@@ -88,8 +88,8 @@ int ply_upper_remove_mark(struct ply_upper *up, int dirfd, const char *name, con
 /* The value of a mark in the writing space: its length or -errno. */
 ssize_t ply_upper_get_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark,
 			   void *value, size_t size);
-/* The index directory, made when there is none yet: its descriptor, which stays up's. */
-int ply_upper_make_index(struct ply_upper *up);
+/* Opens the index directory that is there: its descriptor, which stays up's, or -errno. */
+int ply_upper_open_index(struct ply_upper *up);
 /* Removes all whiteouts and .wh. files from an upper directory that shows no entry; others stay. */
 int ply_upper_clear_marks(struct ply_upper *up, int dirfd);
 /* Removes the whiteouts from an upper directory that is opaque, and stays so. */

@@ -5,6 +5,7 @@
 #include "union/index.h"
 
 #include <errno.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,14 +71,70 @@ static int32_t read_links(struct ply_union *u, const char *entry, const struct s
 	return diff;
 }
 
+/* Only an index that says where it belongs gets its name, at which it is looked for. */
+static int make_index(struct ply_union *u)
+{
+	struct ply_binding_stack stack = { u->layers, u->nlayers };
+	struct ply_work_name tmp = ply_work_new_name(&u->upper);
+	int err = sys_mkdir(u->upper.work, tmp.text, S_IRWXU);
+
+	if (err)
+		return err;
+	err = ply_binding_write(&u->upper, &stack, u->upper.work, tmp.text);
+	if (!err)
+		err = sys_rename(u->upper.work, tmp.text, u->upper.work_root, PLY_INDEX_DIR,
+				 RENAME_NOREPLACE);
+	if (err)
+		sys_rmdir(u->upper.work, tmp.text);
+	return err;
+}
+
+/* Its descriptor; -EOPNOTSUPP where there can be none. */
+static int get_index(struct ply_union *u)
+{
+	int fd = atomic_load(&u->upper.index);
+
+	if (u->no_index)
+		return -EOPNOTSUPP;
+	if (fd < 0)
+		fd = ply_upper_open_index(&u->upper);
+	if (fd == -ENOENT) {
+		int err = make_index(u);
+
+		if (err && err != -EEXIST)
+			return err;
+		fd = ply_upper_open_index(&u->upper);
+	}
+	return fd;
+}
+
+int ply_index_open(struct ply_union *u, enum ply_bound *bound)
+{
+	struct ply_binding_stack stack = { u->layers, u->nlayers };
+	int fd = u->no_index ? -1 : ply_upper_open_index(&u->upper), where;
+
+	if (fd < 0)
+		return 0;
+	where = ply_binding_check(&stack, fd);
+	if (where < 0)
+		return where;
+	*bound = where;
+	if (where != PLY_BOUND_HERE && where != PLY_BOUND_UNSAID && ply_index_has_entries(fd))
+		return -ESTALE;
+	/* It goes on with this stack; where that cannot be written, it was not before either. */
+	if (where != PLY_BOUND_HERE)
+		ply_binding_write(&u->upper, &stack, fd, "");
+	return 0;
+}
+
 int ply_index_add(struct ply_union *u, struct ply_node *node, const struct ply_fh *origin,
 		  const char *tmp, uint32_t lower_links)
 {
-	int fd = ply_upper_make_index(&u->upper), err;
+	int fd = get_index(u), err;
 	char entry[ENTRY_SIZE];
 
 	if (fd < 0)
-		return fd;
+		return fd == -EOPNOTSUPP ? 0 : fd;
 	entry_name(origin, entry);
 	if (strlen(entry) > PLY_NAME_MAX)
 		return 0;

@@ -7,8 +7,15 @@
 #ifndef PLY_UNION_INDEX_H
 #define PLY_UNION_INDEX_H
 
+#include "layer/binding.h"
 #include "union/node.h"
 #include "union/place.h"
+
+/*
+ * Opens the index that an earlier mount has left, if there is one. -ESTALE when it has entries and was made on other directories,
+ * of which *bound tells.
+ */
+int ply_index_open(struct ply_union *u, enum ply_bound *bound);
 
 /*
  * Makes the entry of a node that is about to be published from tmp in the work directory; its lower inode has

@@ -165,6 +165,7 @@ struct ply_union {
 	int sync;
 	int lowers_change; /* see struct ply_union_config */
 	unsigned keep_ms;
+	int no_index;		    /* nor is one read */
 	int metacopy;		    /* inodes without data stay so */
 	struct ply_metacopy filled; /* the mark of files whose data is up, in this boot */
 	enum ply_redirect_dir redirect_dir;

@@ -20,12 +20,6 @@ int ply_origin_is_impure(struct ply_union *u, struct ply_node *dir, int fd)
 	return known == PLY_YES;
 }
 
-static int same_handle(const struct ply_fh *a, const struct ply_fh *b)
-{
-	return a->len == b->len && a->type == b->type &&
-	       !memcmp(a->fid, b->fid, a->len - PLY_FH_HEADER);
-}
-
 /* The origin is mostly what a lower layer has by the same name. */
 static int find_beside(struct ply_union *u, struct ply_node *dir, const char *name,
 		       const struct ply_fh *origin, struct statx *stx)
@@ -39,7 +33,7 @@ static int find_beside(struct ply_union *u, struct ply_node *dir, const char *na
 		if (err)
 			return err;
 		err = ply_mark_encode(&u->layers[layer], fd->fd, name, &fh);
-		if (err > 0 && same_handle(&fh, origin))
+		if (err > 0 && ply_same_handle(&fh, origin))
 			err = sys_statx(fd->fd, name, STATX_INO | STATX_NLINK, stx);
 		else
 			err = -ENOENT;

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "layer/override.h"
+#include "union/index.h"
 #include "union/node.h"
 #include "union/settle.h"
 #include "union/sync.h"
@@ -158,6 +159,32 @@ static void read_boot(struct ply_metacopy *filled)
 	}
 }
 
+/* Over other layers the entries of an index would lead to wrong files. */
+static int open_index(struct ply_union *u, const struct ply_union_config *cfg, struct ply_why *why)
+{
+	enum ply_bound bound;
+	int err = ply_index_open(u, &bound);
+
+	if (err == -ESTALE && bound == PLY_BOUND_OTHER_UPPER)
+		snprintf(
+			why->text, sizeof(why->text),
+			"work '%s' has an index of hard links that belongs to another upper than '%s': "
+			"name another directory as work, or remove '%s/" PLY_INDEX_DIR
+			"' and let the links part",
+			cfg->work, cfg->upper, cfg->work);
+	else if (err == -ESTALE)
+		snprintf(
+			why->text, sizeof(why->text),
+			"upper '%s' was written on other lower layers than these, and its hard links belong to "
+			"those: mount it on them; or, if these are copies, mount it with index=off, or remove "
+			"'%s/" PLY_INDEX_DIR "', and the links part",
+			cfg->upper, cfg->work);
+	else if (err)
+		return say(why, err, "cannot read the index of hard links in work directory",
+			   cfg->work);
+	return err;
+}
+
 static int open_upper(struct ply_union *u, const struct ply_union_config *cfg, struct ply_why *why)
 {
 	struct ply_layer *layer = &u->layers[PLY_UPPER];
@@ -296,6 +323,8 @@ static int set_up(struct ply_union *u, const struct ply_union_config *cfg, struc
 	if (!err && cfg->upper)
 		err = open_upper(u, cfg, why);
 	if (!err && cfg->upper)
+		err = open_index(u, cfg, why);
+	if (!err && cfg->upper)
 		err = open_owners(u, cfg, why);
 	if (err)
 		return err;
@@ -334,6 +363,7 @@ int ply_union_open(const struct ply_union_config *cfg, struct ply_union **up, st
 	atomic_init(&u->upper.index, -1);
 	u->sync = cfg->sync;
 	u->metacopy = cfg->metacopy;
+	u->no_index = cfg->no_index;
 	u->lowers_change = cfg->lowers_change;
 	u->keep_ms = cfg->keep_ms;
 	ply_settle_init(u);

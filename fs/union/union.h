@@ -76,6 +76,7 @@ struct ply_union_config {
 	int lax_owners; /* an owner that this process may not give is no error, and stays another */
 	unsigned max_fds;	  /* budget of cached descriptors; 0: from RLIMIT_NOFILE */
 	size_t max_listing_bytes; /* budget of cached directory listings; 0: 64 MiB */
+	int no_index;		  /* hard links of lower files part when they are forgotten */
 	int sync;		  /* 0: volatile, fsync and copy-up sync nothing */
 	/*
 	 * Files whose data was not changed stay metadata only in the upper, as the kernel's metacopy=on. Else their

@@ -116,10 +116,36 @@ clean() {
 	umount "$M"
 }
 
+# The kernel with index=on goes on where plyfs stopped, on the same layers only, and the reverse.
+index_belongs() {
+	echo one >"$L/a"
+	ln "$L/a" "$L/b"
+	mkdir "$D/other" "$D/upper" "$D/work"
+	ln "$L/a" "$D/other/c"
+	up
+	echo two >"$M/a"
+	down
+	mount -t overlay overlay -o "lowerdir=$L,upperdir=$U,workdir=$W,index=on" "$M"
+	eq "the other name, in the kernel" two "$(cat "$M/b")"
+	umount "$M"
+	! mount -t overlay overlay -o "lowerdir=$D/other,upperdir=$U,workdir=$W,index=on" "$M" 2>/dev/null ||
+		fail "the kernel takes other layers"
+	mount -t overlay overlay -o "lowerdir=$L,upperdir=$D/upper,workdir=$D/work,index=on" "$M"
+	echo three >"$M/a"
+	umount "$M"
+	! "$PLYFS" -o "lowerdir=$D/other,upperdir=$D/upper,workdir=$D/work" "$M" 2>"$D/said" ||
+		fail "plyfs takes other layers"
+	grep -q "other lower layers" "$D/said" || fail "$(cat "$D/said")"
+	"$PLYFS" -o "lowerdir=$L,upperdir=$D/upper,workdir=$D/work" "$M"
+	eq "the other name, in plyfs" three "$(cat "$M/b")"
+	umount "$M"
+}
+
 holds "the kernel shows the same after all sorts of changes" changed_sample
 holds "the kernel shows the same of many layers" many_layers
 holds "overlay's own names cannot be forged from inside" escaped
 holds "plyfs shows the same of what the kernel wrote" kernel_first
 holds "plyfs and the kernel can take turns on one upper" in_turns
 holds "an unmounted upper is plain" clean
+holds "an index of hard links belongs to its layers, in the kernel as here" index_belongs
 finish

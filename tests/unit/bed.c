@@ -180,12 +180,12 @@ static int refuse_open_tree(enum ply_sys call)
 	return call == PLY_SYS_open_tree ? -EPERM : 0;
 }
 
-void bed_open(struct bed *b, unsigned nlowers, unsigned flags, const struct ply_union_config *how)
+int bed_try_open(struct bed *b, unsigned nlowers, unsigned flags,
+		 const struct ply_union_config *how, struct ply_why *why)
 {
 	const char **lowers = calloc(nlowers, sizeof(*lowers));
 	char *upper = strdup(bed_path(b, "up")), *work = strdup(bed_path(b, "work"));
 	struct ply_union_config cfg = how ? *how : (struct ply_union_config){ .sync = 1 };
-	struct ply_why why;
 	int err;
 
 	put_dir(b, "up");
@@ -204,7 +204,7 @@ void bed_open(struct bed *b, unsigned nlowers, unsigned flags, const struct ply_
 	b->fds = count_fds();
 	if ((flags & BED_PLAIN) && !ply_sys_probe)
 		ply_sys_probe = refuse_open_tree;
-	err = ply_union_open(&cfg, &b->u, &why);
+	err = ply_union_open(&cfg, &b->u, why);
 	if (ply_sys_probe == refuse_open_tree)
 		ply_sys_probe = NULL;
 	for (unsigned i = 0; i < nlowers; i++)
@@ -213,7 +213,14 @@ void bed_open(struct bed *b, unsigned nlowers, unsigned flags, const struct ply_
 	free(upper);
 	free(work);
 	b->cfg = cfg;
-	if (err)
+	return err;
+}
+
+void bed_open(struct bed *b, unsigned nlowers, unsigned flags, const struct ply_union_config *how)
+{
+	struct ply_why why;
+
+	if (bed_try_open(b, nlowers, flags, how, &why))
 		fail_msg("ply_union_open: %s", why.text);
 }
 

@@ -54,12 +54,15 @@ const char *disk_text(struct bed *b, const char *path);
 
 /*
  * Opens a union of layers l0 ... l(n-1), which are made when missing, with an upper unless readonly is set in
- * flags. Other fields of the configuration are those of how, which may be NULL.
+ * flags. Other fields of the configuration are those of how, which may be NULL. As ply_union_open.
  */
 enum bed_flags {
 	BED_READONLY = 1 << 0,
 	BED_PLAIN = 1 << 1, /* layers by their paths, not through private copies of mounts */
 };
+int bed_try_open(struct bed *b, unsigned nlowers, unsigned flags,
+		 const struct ply_union_config *how, struct ply_why *why);
+/* The same, and it has to succeed. */
 void bed_open(struct bed *b, unsigned nlowers, unsigned flags, const struct ply_union_config *how);
 /* Closes the union; no descriptor may be left open and the work directory must be empty. */
 void bed_close(struct bed *b);
