@@ -326,6 +326,24 @@ written() {
 	done
 }
 
+# A name that only the lower layer has leads to an entry whose inode has no other: it is not to be taken away.
+index_alone() {
+	need_root
+	fresh
+	echo x >"$L/f"
+	ln "$L/f" "$L/g"
+	up
+	echo y >"$M/f"
+	rm "$M/f"
+	down
+	tool $clean -p -l "$L" -u "$U" -w "$W"
+	up
+	eq "the name that is left" y "$(cat "$M/g")"
+	rm "$M/g"
+	down
+	tool $clean -l "$L" -u "$U" -w "$W"
+}
+
 links_written() {
 	need_root
 	local kernel
@@ -434,6 +452,7 @@ check "faults of files whose data is below" metacopy
 check "marks that are still to be taken off" unsettled
 check "faults of origins" origins
 check "faults of the index" index
+check "an index entry that alone keeps a file stays" index_alone
 check "faults of other attributes" attributes
 check "faults of the work directory" work
 check "directories that lie in one another" layout

@@ -6,6 +6,7 @@
 
 #include "base/sys.h"
 #include "check.h"
+#include "space.h"
 #include "staging.h"
 #include "walk.h"
 
@@ -73,6 +74,25 @@ static int spelled(const char *name, struct ply_fh *fh)
 	return ply_is_handle(fh, (ssize_t)ply_from_hex(name, (uint8_t *)fh, sizeof(*fh)));
 }
 
+/*
+ * Is the entry's name the inode's last? Names that only the lower layer has lead to it as well: the mark says how many
+ * there are, "U" and the difference to its own count. Of the other form, "L", we cannot be sure.
+ */
+static int is_orphan(int dirfd, const char *name, const struct statx *stx)
+{
+	const char *space = ply_space_of(dirfd, name, PLY_MARK_NLINK);
+	char attr[64], value[16] = "";
+
+	if (stx->stx_nlink > 1)
+		return 0;
+	if (!space)
+		return 1;
+	snprintf(attr, sizeof(attr), "%s" PLY_MARK_NLINK, space);
+	if (sys_getxattr(dirfd, name, attr, value, sizeof(value) - 1) < 0 || value[0] != 'U')
+		return 0;
+	return (long)stx->stx_nlink + strtol(value + 1, NULL, 10) <= 0;
+}
+
 static int index_entry_marks(struct ply_check *c, int dirfd, const char *name,
 			     const struct ply_fh *fh)
 {
@@ -84,7 +104,7 @@ static int index_entry_marks(struct ply_check *c, int dirfd, const char *name,
 
 	if (err || S_ISDIR(stx.stx_mode) || ply_is_whiteout(&stx))
 		return err; /* the kernel's, for NFS */
-	if (stx.stx_nlink == 1) {
+	if (is_orphan(dirfd, name, &stx)) {
 		enum ply_repair repair = PLY_LEFT;
 
 		if (ply_may_repair(c, 0))
