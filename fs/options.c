@@ -29,6 +29,7 @@ enum kind {
 	DATA_LAYER, /* name=path, one more */
 	MOUNT,	    /* a word for libfuse */
 	QUIET,	    /* known, and nothing to do */
+	ABSENT,	    /* =off is what there is; =on is told of, =require refused */
 	REFUSED,    /* would change what is seen: better no mount than another one than was meant */
 };
 
@@ -140,13 +141,14 @@ static const struct option options[] = {
 		   " splice_move kernel_cache auto_cache big_writes nonempty max_write"
 		   " max_read max_readahead", .kind = QUIET },
 	/* Of the kernel's overlayfs. */
-	{ .names = "xino nfs_export uuid override_creds"
+	{ .names = "xino uuid override_creds"
 		   " nooverride_creds", .kind = QUIET },
 	/* Of mount(8), fstab and SELinux. */
 	{ .names = "context fscontext defcontext rootcontext defaults auto noauto user"
 		   " nouser users owner group nofail _netdev comment relatime norelatime"
 		   " strictatime nostrictatime diratime nodiratime lazytime nolazytime X-*"
 		   " x-*", .kind = QUIET },
+	{ .names = "nfs_export verity", .kind = ABSENT },
 	{ .names = "plugins", .kind = REFUSED },
 };
 /* clang-format on */
@@ -416,6 +418,15 @@ static int refuse(struct ply_options *o, const struct given *g, struct ply_why *
 	return complain(why, "option %s is not supported by this version of plyfs", g->name);
 }
 
+static int miss(struct ply_options *o, const struct given *g, struct ply_why *why)
+{
+	if (!g->value || !strcmp(g->value, "on"))
+		ply_warn("option %s has no effect: plyfs does not do that", g->name);
+	else if (strcmp(g->value, "off"))
+		return refuse(o, g, why);
+	return 0;
+}
+
 enum takes {
 	TAKES_NONE,
 	TAKES_SOME,
@@ -432,7 +443,7 @@ static const struct {
 	[IDMAP] = { set_idmap, TAKES_SOME },   [LAYERS] = { set_layers, TAKES_SOME },
 	[LAYER] = { set_layer, TAKES_SOME },   [DATA_LAYER] = { set_layer, TAKES_SOME },
 	[MOUNT] = { set_mount, TAKES_NONE },   [QUIET] = { set_nothing, TAKES_EITHER },
-	[REFUSED] = { refuse, TAKES_EITHER },
+	[ABSENT] = { miss, TAKES_EITHER },     [REFUSED] = { refuse, TAKES_EITHER },
 };
 
 /* ---- parsing ---- */

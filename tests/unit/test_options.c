@@ -140,6 +140,8 @@ static void what_makes_no_sense_is_refused_in_a_sentence(void **state)
 		{ LOWER ",writeback=maybe /m", "writeback=maybe" },
 		{ LOWER ",whiteout=none /m", "whiteout=none" },
 		{ LOWER ",redirect_dir=yes /m", "redirect_dir=yes" },
+		{ LOWER ",index=maybe /m", "index=maybe" },
+		{ LOWER ",verity=require /m", "verity is not supported" },
 		{ LOWER ",xattrs=some /m", "xattrs=some" },
 		{ LOWER ",volatile=1 /m", "volatile takes no value" },
 		{ LOWER ",uidmapping= /m", "uidmapping=: no range" },
@@ -237,6 +239,7 @@ static void each_option_sets_its_field(void **state)
 	assert_int_equal(o.writeback, PLY_WRITEBACK_AUTO);
 	assert_int_equal(o.whiteout, PLY_WHITEOUT_AUTO);
 	assert_int_equal(o.redirect_dir, PLY_REDIRECT_AUTO);
+	assert_int_equal(o.index, 1);
 	assert_int_equal(o.space, PLY_SPACE_AUTO);
 	assert_int_equal(o.foreground | o.debug | o.noxattrs | o.noacl | o.readonly, 0);
 	assert_string_equal(o.fsname, "plyfs");
@@ -244,18 +247,20 @@ static void each_option_sets_its_field(void **state)
 	assert_int_equal(o.owners, PLY_OWNERS_IN_INODE);
 	ply_options_free(&o);
 
-	assert_int_equal(parse(&o,
-			       LOWER
-			       ",timeout=1.5,writeback=0,noxattrs=1,whiteout=aufs,"
-			       "xattrs=user,redirect_dir=copy,fsname=a\\,b,subtype=t,ro -d /m",
-			       &why),
-			 0);
+	assert_int_equal(
+		parse(&o,
+		      LOWER
+		      ",timeout=1.5,writeback=0,noxattrs=1,whiteout=aufs,"
+		      "xattrs=user,redirect_dir=copy,index=off,fsname=a\\,b,subtype=t,ro -d /m",
+		      &why),
+		0);
 	assert_true(o.timeout > 1.4 && o.timeout < 1.6);
 	assert_int_equal(o.writeback, PLY_WRITEBACK_OFF);
 	assert_int_equal(o.noxattrs, 1);
 	assert_int_equal(o.whiteout, PLY_WHITEOUT_AUFS);
 	assert_int_equal(o.space, PLY_SPACE_USER);
 	assert_int_equal(o.redirect_dir, PLY_REDIRECT_COPY);
+	assert_int_equal(o.index, 0);
 	assert_string_equal(o.fsname, "a,b");
 	assert_string_equal(o.subtype, "t");
 	assert_int_equal(o.readonly, 1);
