@@ -102,7 +102,10 @@ int main(int argc, char **argv)
 	err = lock(&c);
 	if (!err && (err = ply_stack_open(&c.stack, &c.args.paths)) == 0) {
 		ply_note_trusted(&c.args);
+		c.progress.what = "checking";
+		ply_progress_start(&c.progress, c.args.cli.progress);
 		err = check(&c);
+		ply_progress_end();
 		if (!err)
 			summary(&c);
 	}

@@ -45,6 +45,7 @@ static const struct ply_tool tool = {
 struct diff {
 	struct ply_args args;
 	struct ply_stack stack;
+	struct ply_progress progress;
 	unsigned bound;
 	uint64_t counts[128]; /* by letter */
 	uint64_t bytes_new, bytes_old;
@@ -153,15 +154,10 @@ static void count(struct diff *d, const struct change *c)
 		d->bytes_old += c->old.stx.stx_size;
 }
 
-static int tell(struct change *c)
+static int put(struct change *c)
 {
 	struct diff *d = c->d;
 
-	if (c->letter == '=' && !d->args.set['a'])
-		return 0;
-	count(d, c);
-	if (d->args.set[OPT_STAT])
-		return 0;
 	if (d->args.cli.json) {
 		put_json(c);
 	} else if (d->args.zero) {
@@ -174,6 +170,22 @@ static int tell(struct change *c)
 	    !(c->letter != 'M' || c->differs & PLY_DIFFERS_DATA))
 		return 0;
 	return put_unified(c);
+}
+
+static int tell(struct change *c)
+{
+	struct diff *d = c->d;
+	int err;
+
+	if (c->letter == '=' && !d->args.set['a'])
+		return 0;
+	count(d, c);
+	if (d->args.set[OPT_STAT])
+		return 0;
+	ply_progress_pause();
+	err = put(c);
+	ply_progress_resume();
+	return err;
 }
 
 /* ---- comparing ---- */
@@ -203,7 +215,7 @@ static int compare_files(struct change *c)
 		ply_data_free(&a);
 		return err;
 	}
-	differs = ply_compare_data(&c->d->stack, &a, &b);
+	differs = ply_compare_data(&c->d->stack, &a, &b, &c->d->progress.data.copied);
 	ply_data_free(&a);
 	ply_data_free(&b);
 	return differs;
@@ -360,6 +372,7 @@ static int one_name(struct diff *d, struct later *dir, const char *name, struct 
 	};
 	int err = path ? look(&c) : -ENOMEM;
 
+	d->progress.entries++;
 	if (!err)
 		err = classify(&c, dir->old_path);
 	if (!err && c.letter)
@@ -548,7 +561,10 @@ int main(int argc, char **argv)
 		ply_note_trusted(&d.args);
 		ply_note_mounted(&d.args);
 		choose_layers(&d);
+		d.progress.what = "comparing";
+		ply_progress_start(&d.progress, d.args.cli.progress);
 		err = run(&d);
+		ply_progress_end();
 		if (err)
 			ply_complain("cannot go on at", "", err);
 		else if (d.args.set[OPT_STAT])

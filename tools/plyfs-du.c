@@ -42,6 +42,7 @@ struct du {
 	struct ply_args args;
 	struct ply_stack stack;
 	struct ply_inodes *counted;
+	struct ply_progress progress;
 	struct usage *layers, total;
 	unsigned layer; /* that is counted now; stack.n: what the whole shows */
 };
@@ -65,6 +66,7 @@ static int count_own(void *arg, const struct ply_seen *seen)
 	struct usage *u = &du->layers[du->layer];
 	int first;
 
+	du->progress.entries++;
 	if (seen->how == PLY_SEEN_WHITEOUT) {
 		u->whiteouts++;
 		return 0;
@@ -105,6 +107,7 @@ static int count_shown(void *arg, const struct ply_seen *seen)
 	struct du *du = arg;
 	int first;
 
+	du->progress.entries++;
 	if (S_ISDIR(seen->stx->stx_mode))
 		return 0;
 	first = is_first(du, 2 * seen->layer + 1, seen->stx);
@@ -132,6 +135,7 @@ static int count(struct du *du)
 	struct ply_survey survey = { .seen = count_own, .trouble = on_trouble, .arg = du };
 	int err = 0;
 
+	du->progress.what = "counting the layers";
 	survey.flags = PLY_SURVEY_BELOW | PLY_SURVEY_HIDDEN;
 	for (; du->layer < du->stack.n && !err; du->layer++) {
 		struct ply_stack alone = { .layers = &du->stack.layers[du->layer],
@@ -141,6 +145,7 @@ static int count(struct du *du)
 		survey.stack = &alone;
 		err = ply_survey(&survey, "");
 	}
+	du->progress.what = "counting what is shown";
 	survey.stack = &du->stack;
 	survey.flags = PLY_SURVEY_BELOW;
 	survey.seen = count_shown;
@@ -236,7 +241,9 @@ int main(int argc, char **argv)
 		ply_note_mounted(&du.args);
 		du.counted = ply_inodes_new();
 		du.layers = calloc(du.stack.n, sizeof(*du.layers));
+		ply_progress_start(&du.progress, du.args.cli.progress);
 		err = du.counted && du.layers ? count(&du) : -ENOMEM;
+		ply_progress_end();
 		if (err)
 			ply_complain("cannot go on at", "", err);
 		else

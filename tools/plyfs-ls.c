@@ -33,6 +33,7 @@ static const struct ply_tool tool = {
 struct ls {
 	struct ply_args args;
 	struct ply_stack stack;
+	struct ply_progress progress;
 	const char *only; /* -d: the last component of the path that is asked for */
 };
 
@@ -146,14 +147,17 @@ static int on_seen(void *arg, const struct ply_seen *seen)
 {
 	struct ls *ls = arg;
 
+	ls->progress.entries++;
 	if (seen->how == PLY_SEEN_MERGED || (ls->only && strcmp(ls->only, seen->name) != 0))
 		return 0;
+	ply_progress_pause();
 	if (ls->args.cli.json)
 		put_json(seen);
 	else if (ls->args.zero)
 		ply_put_name(&ls->args, ls->args.set['R'] ? seen->path : seen->name, "");
 	else
 		put_text(ls, seen);
+	ply_progress_resume();
 	return 0;
 }
 
@@ -215,10 +219,13 @@ int main(int argc, char **argv)
 	if (!err) {
 		ply_note_trusted(&ls.args);
 		ply_note_mounted(&ls.args);
+		ls.progress.what = "listing";
+		ply_progress_start(&ls.progress, ls.args.cli.progress);
 		if (!ls.args.noperands)
 			err = list(&ls, "/");
 		for (int i = 0; i < ls.args.noperands && err != -EINTR; i++)
 			err = list(&ls, ls.args.operands[i]);
+		ply_progress_end();
 	}
 	ply_interrupt_end();
 	ply_stack_close(&ls.stack);

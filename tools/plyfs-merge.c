@@ -55,7 +55,7 @@ struct merge {
 	int has_overrides;
 	struct ply_links *links;
 	struct ply_lost lost;
-	struct ply_copied data;
+	struct ply_progress progress;
 	const char *space; /* of marks that come from nowhere */
 	int lock;
 	uint64_t files, dirs, whiteouts;
@@ -240,7 +240,7 @@ static int copy_data(struct entry *e, int out)
 		in = ply_stack_open_data(&e->m->stack, &data);
 		err = in < 0 ? in
 			     : ply_copy_data(&e->m->to, in, out, (off_t)data.stx.stx_size,
-					     &e->m->data);
+					     &e->m->progress.data);
 		if (in >= 0)
 			sys_close(in);
 	}
@@ -347,7 +347,9 @@ static void say(const struct entry *e)
 	if (!e->m->args.cli.verbose)
 		return;
 	escaped = ply_escape(e->path);
+	ply_progress_pause();
 	fprintf(stderr, "%s %s\n", kinds[e->f.kind], escaped);
+	ply_progress_resume();
 	free(escaped);
 }
 
@@ -369,6 +371,7 @@ static int one_name(struct merge *m, struct dir *dir, int target, const char *na
 	e.path = ply_join(dir->path, name);
 	err = e.path ? ply_stack_child(&m->stack, dir->dirs, name, 0, &e.f) : -ENOMEM;
 	m->at = e.path;
+	m->progress.entries++;
 	if (!err) {
 		say(&e);
 		if (e.f.kind == PLY_FOUND_WHITEOUT)
@@ -535,10 +538,14 @@ static int run(struct merge *m)
 		ply_note_trusted(&m->args);
 		err = prepare(m);
 	}
+	m->progress.what = "merging";
+	ply_progress_start(&m->progress, m->args.cli.progress);
 	if (!err)
 		err = merge_root(m);
+	m->progress.what = "writing to disk";
 	if (!err)
 		err = ply_staging_publish(&m->staging);
+	ply_progress_end();
 	ply_interrupt_end();
 	if (err)
 		ply_complain_of("cannot merge", m->where ? m->where : m->args.operands[0], err,
@@ -549,7 +556,7 @@ static int run(struct merge *m)
 static void summary(struct merge *m)
 {
 	unsigned long long files = m->files, dirs = m->dirs, whiteouts = m->whiteouts,
-			   copied = m->data.copied, shared = m->data.shared;
+			   copied = m->progress.data.copied, shared = m->progress.data.shared;
 	double seconds = ply_now() - m->start;
 
 	if (m->args.cli.json)

@@ -232,7 +232,9 @@ static void say_entry(struct snapshot *s, const struct ply_walk_entry *e, const 
 		return;
 	path = ply_walk_path(e);
 	quoted = ply_quote(path);
+	ply_progress_pause();
 	fprintf(stderr, "%s %s\n", kind, quoted);
+	ply_progress_resume();
 	free(quoted);
 	free(path);
 }
@@ -289,7 +291,6 @@ static void complain(struct snapshot *s, const char *what, const char *path, int
 {
 	char *quoted = ply_quote(path);
 
-	ply_progress_end();
 	if (err == -EXDEV)
 		s->trouble = "something is mounted there, which is not part of the upper";
 	else if (err == -ESTALE)
@@ -397,6 +398,7 @@ static int build(struct snapshot *s, const char *layer)
 	links_err = ply_links_free(s->links);
 	s->links = NULL;
 	err = links_err ? links_err : copy_attrs(s, s->from.root, "", &stx, s->staging.fd, "");
+	s->progress.what = "writing to disk";
 	if (!err)
 		err = ply_staging_publish(&s->staging);
 	if (err == -EEXIST)
@@ -439,7 +441,8 @@ int main(int argc, char **argv)
 	if (!err)
 		err = open_target(&s, paths[1]);
 	if (!err) {
-		ply_progress_start(&s.cli, &s.progress);
+		s.progress.what = s.cli.dry_run ? "counting" : "copying";
+		ply_progress_start(&s.progress, s.cli.progress);
 		err = s.cli.dry_run ? walk(&s) : build(&s, paths[1]);
 		ply_progress_end();
 	}

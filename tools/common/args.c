@@ -15,6 +15,7 @@
 enum {
 	OPT_HELP = 1000,
 	OPT_VERSION,
+	OPT_PROGRESS,
 };
 
 static const struct ply_own_option common[] = {
@@ -25,6 +26,7 @@ static const struct ply_own_option common[] = {
 	{ '0', "null", NULL, "names as they are, each ended by NUL" },
 	{ 'q', "quiet", NULL, "no notes, errors only" },
 	{ 'v', "verbose", NULL, "more about each" },
+	{ OPT_PROGRESS, "progress", NULL, "show progress even if stderr is no terminal" },
 	{ OPT_HELP, "help", NULL, "this text" },
 	{ OPT_VERSION, "version", NULL, "the version" },
 	{ 0 },
@@ -255,6 +257,9 @@ static void take_option(struct ply_args *a, int c)
 	case 'v':
 		a->cli.verbose = 1;
 		break;
+	case OPT_PROGRESS:
+		a->cli.progress = PLY_PROGRESS_FORCED;
+		break;
 	case OPT_VERSION:
 		printf("%s %s\n", program_invocation_short_name, PLY_VERSION);
 		exit(PLY_EXIT_OK);
@@ -283,6 +288,8 @@ void ply_args_parse(struct ply_args *a, int argc, char **argv, const struct ply_
 			ply_args_refuse(tool, "wrong options");
 		take_option(a, c);
 	}
+	if (a->cli.quiet)
+		a->cli.progress = PLY_PROGRESS_QUIET;
 	a->operands = argv + optind;
 	a->noperands = argc - optind;
 	if (a->noperands < tool->min || a->noperands > tool->max)

@@ -37,7 +37,7 @@ struct ply_tool {
 #define PLY_LETTERS 300
 
 struct ply_args {
-	struct ply_cli cli; /* progress and dry_run are not used */
+	struct ply_cli cli; /* dry_run is not used */
 	struct ply_stack_paths paths;
 	int zero; /* -0 */
 	int noperands;

@@ -71,6 +71,7 @@ enum ply_finding {
 struct ply_check {
 	struct ply_args args;
 	struct ply_stack stack;
+	struct ply_progress progress;
 	int repairs;  /* -p */
 	int upper_fd; /* writable, and locked; or -1 */
 	int is_busy;

@@ -333,6 +333,7 @@ static int look(struct scan *s, struct dir *at, int fd, const char *name, struct
 	e.path = ply_join(at->path, name);
 	if (!e.path)
 		return -ENOMEM;
+	s->c->progress.entries++;
 	err = ply_layer_statx(layer, fd, name, STATX_BASIC_STATS, &e.stx);
 	if (!err)
 		err = ply_check_marks(s->c, s->layer, fd, name, e.path, &e.stx, &e.marks);

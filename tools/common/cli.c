@@ -53,7 +53,7 @@ static void refuse(const char *usage)
 char **ply_cli_parse(struct ply_cli *cli, int argc, char **argv, int operands, const char *usage,
 		     const char *text)
 {
-	int c, progress = 0;
+	int c;
 
 	*cli = (struct ply_cli){ 0 };
 	setlocale(LC_CTYPE, "");
@@ -72,7 +72,7 @@ char **ply_cli_parse(struct ply_cli *cli, int argc, char **argv, int operands, c
 			cli->verbose = 1;
 			break;
 		case OPT_PROGRESS:
-			progress = 1;
+			cli->progress = PLY_PROGRESS_FORCED;
 			break;
 		case OPT_VERSION:
 			printf("%s %s\n", program_invocation_short_name, PLY_VERSION);
@@ -86,7 +86,8 @@ char **ply_cli_parse(struct ply_cli *cli, int argc, char **argv, int operands, c
 	}
 	if (argc - optind != operands)
 		refuse(usage);
-	cli->progress = !cli->quiet && !cli->verbose && (progress || isatty(STDERR_FILENO));
+	if (cli->quiet)
+		cli->progress = PLY_PROGRESS_QUIET;
 	return argv + optind;
 }
 
@@ -94,11 +95,13 @@ void ply_tell(const char *fmt, ...)
 {
 	va_list ap;
 
+	ply_progress_pause();
 	fprintf(stderr, "%s: ", program_invocation_short_name);
 	va_start(ap, fmt);
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
 	fputc('\n', stderr);
+	ply_progress_resume();
 }
 
 /* Puts one character, len bytes at p, to a terminal's liking. */

@@ -1,5 +1,5 @@
 /*
- * What all tools have in common on the command line: options, exit codes, words on stderr, progress.
+ * What all tools have in common on the command line: options, exit codes, words on stderr.
  * Results go to stdout; nothing ever asks.
  */
 #ifndef PLY_TOOLS_CLI_H
@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#include "layer/copy.h"
+#include "progress.h"
 
 enum ply_exit {
 	PLY_EXIT_OK = 0,
@@ -20,7 +20,7 @@ struct ply_cli {
 	int quiet;    /* -q: nothing but errors */
 	int verbose;  /* -v */
 	int json;     /* -j */
-	int progress; /* on a terminal, unless -q or -v; or --progress */
+	int progress; /* enum ply_progress_wish */
 };
 
 /*
@@ -30,7 +30,7 @@ struct ply_cli {
 char **ply_cli_parse(struct ply_cli *cli, int argc, char **argv, int operands, const char *usage,
 		     const char *text);
 
-/* A sentence on stderr, after the tool's name. */
+/* A sentence on stderr, after the tool's name; the progress line makes way. */
 void ply_tell(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /*
@@ -47,14 +47,5 @@ struct ply_amount ply_amount(uint64_t bytes);
 
 /* Seconds since some moment. */
 double ply_now(void);
-
-/* What the progress line shows; the worker lets it grow. */
-struct ply_progress {
-	_Atomic uint64_t entries;
-	struct ply_copied data;
-};
-/* Shows a line on stderr from one second on, until the end. One at a time. */
-void ply_progress_start(const struct ply_cli *cli, const struct ply_progress *progress);
-void ply_progress_end(void);
 
 #endif

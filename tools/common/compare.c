@@ -118,7 +118,7 @@ static ssize_t read_block(int fd, char *buf, off_t at)
 	return n < 0 ? n : size;
 }
 
-static int compare_open(int a, int b)
+static int compare_open(int a, int b, _Atomic uint64_t *done)
 {
 	char *buf = malloc((size_t)2 * BLOCK);
 	int differs = buf ? 0 : -ENOMEM;
@@ -132,12 +132,14 @@ static int compare_open(int a, int b)
 			differs = n < 0 ? (int)n : (int)m;
 		else
 			differs = n != m || memcmp(buf, buf + BLOCK, (size_t)n) != 0;
+		*done += n > 0 ? (uint64_t)n : 0;
 	}
 	free(buf);
 	return differs;
 }
 
-int ply_compare_data(struct ply_stack *s, const struct ply_data *a, const struct ply_data *b)
+int ply_compare_data(struct ply_stack *s, const struct ply_data *a, const struct ply_data *b,
+		     _Atomic uint64_t *done)
 {
 	int fd_a, fd_b, differs;
 
@@ -147,7 +149,7 @@ int ply_compare_data(struct ply_stack *s, const struct ply_data *a, const struct
 	if (fd_a < 0)
 		return fd_a;
 	fd_b = ply_stack_open_data(s, b);
-	differs = fd_b < 0 ? fd_b : compare_open(fd_a, fd_b);
+	differs = fd_b < 0 ? fd_b : compare_open(fd_a, fd_b, done);
 	if (fd_b >= 0)
 		sys_close(fd_b);
 	sys_close(fd_a);

@@ -25,8 +25,9 @@ struct ply_side {
 
 /* A set of ply_differs for two inodes of one type, data left out; or -errno. */
 int ply_compare_attrs(const struct ply_side *a, const struct ply_side *b);
-/* 1: the data differs, 0: it is the same, or -errno. The sizes are equal. */
-int ply_compare_data(struct ply_stack *s, const struct ply_data *a, const struct ply_data *b);
+/* 1: the data differs, 0: it is the same, or -errno. The sizes are equal; done grows by the bytes compared. */
+int ply_compare_data(struct ply_stack *s, const struct ply_data *a, const struct ply_data *b,
+		     _Atomic uint64_t *done);
 /* The word for one of ply_differs. */
 const char *ply_differs_word(unsigned bit);
 

@@ -61,10 +61,12 @@ void ply_found_fault(struct ply_check *c, enum ply_finding what, int layer, cons
 	} else if (!c->args.cli.verbose) {
 		return;
 	}
+	ply_progress_pause();
 	if (c->args.cli.json)
 		put_json(c, what, layer, path, detail, repair);
 	else
 		put_text(c, what, layer, path, detail, repair);
+	ply_progress_resume();
 }
 
 int ply_may_repair(const struct ply_check *c, unsigned layer)
