@@ -242,6 +242,16 @@ size_t ply_fdcache_shrink(struct ply_fdcache *c)
 	return destroy_chain(chain);
 }
 
+void ply_fdcache_clear(struct ply_fdcache *c)
+{
+	struct ply_fd *chain;
+
+	pthread_mutex_lock(&c->lock);
+	chain = evict_locked(c, 0);
+	pthread_mutex_unlock(&c->lock);
+	destroy_chain(chain);
+}
+
 size_t ply_fdcache_count(struct ply_fdcache *c)
 {
 	size_t n;

@@ -46,6 +46,8 @@ void ply_fd_put(struct ply_fdcache *cache, struct ply_fd *fd);
 void ply_fdcache_drop(struct ply_fdcache *cache, const void *owner, unsigned slot);
 /* Closes half of what nobody holds, after EMFILE: the number closed. */
 size_t ply_fdcache_shrink(struct ply_fdcache *cache);
+/* Closes all that nobody holds. */
+void ply_fdcache_clear(struct ply_fdcache *cache);
 /* Cached descriptors now. */
 size_t ply_fdcache_count(struct ply_fdcache *cache);
 

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static ssize_t result(ssize_t n)
@@ -41,6 +42,11 @@ void sys_close_others(int keep)
 		first = (unsigned)keep + 1;
 	}
 	close_range(first, ~0u, 0);
+}
+
+int sys_pidfd_open(pid_t pid)
+{
+	return (int)result(syscall(SYS_pidfd_open, pid, 0));
 }
 
 int sys_chdir(const char *path)

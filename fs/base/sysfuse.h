@@ -15,6 +15,8 @@ ssize_t sys_writev(int fd, const struct iovec *iov, int count);
 int sys_dup2(int fd, int as);
 /* Closes all descriptors but the standard ones and keep (-1: none). */
 void sys_close_others(int keep);
+/* A descriptor that is readable when the process has ended. */
+int sys_pidfd_open(pid_t pid);
 int sys_chdir(const char *path);
 int sys_umount(const char *path, int flags);
 /* The type of what path is (S_IFMT bits), symlinks followed. */

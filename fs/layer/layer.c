@@ -65,11 +65,12 @@ static void read_uuid(struct ply_layer *layer)
 
 int ply_layer_open(struct ply_layer *layer, const char *path, enum ply_layer_kind kind)
 {
+	char real[PATH_MAX];
 	struct statx stx;
 	int err;
 
 	*layer = (struct ply_layer){ .root = -1, .is_upper = kind == PLY_LAYER_UPPER };
-	layer->path = strdup(path);
+	layer->path = strdup(sys_realpath(path, real) ? path : real);
 	if (!layer->path)
 		return -ENOMEM;
 	layer->root = open_root(layer, path);

@@ -25,7 +25,7 @@ enum ply_layer_lack {
 };
 
 struct ply_layer {
-	char *path;  /* as the user wrote it, for messages */
+	char *path;  /* absolute, without symlinks, where it can be told */
 	int root;    /* directory descriptor; a lower's is O_PATH */
 	unsigned fs; /* which of the stack's file systems: small numbers, given by the union */
 	dev_t dev;

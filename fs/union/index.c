@@ -4,6 +4,7 @@
  */
 #include "union/index.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <linux/fs.h>
 #include <stdio.h>
@@ -294,6 +295,79 @@ void ply_index_prune(struct ply_union *u, struct ply_node *node)
 		ply_name_park(u, record, parked);
 	else
 		ply_name_free(parked);
+}
+
+struct entries {
+	struct ply_union *u;
+	int dirfd;
+};
+
+/* All names of a file are in the upper when the union counts one link less than its inode has, the entry. */
+static int is_needed(void *arg, const char *entry, unsigned char type, uint64_t ino)
+{
+	const struct entries *e = arg;
+	struct statx upper;
+	int err = sys_statx(e->dirfd, entry, STATX_BASIC_STATS, &upper);
+
+	(void)ino;
+	if (err || type == DT_DIR || upper.stx_nlink < 2)
+		return err;
+	return read_links(e->u, entry, &upper, upper.stx_nlink) >= 0;
+}
+
+static int remove_entry(void *arg, const char *entry, unsigned char type, uint64_t ino)
+{
+	const struct entries *e = arg;
+	int err = type == DT_DIR ? 0 : sys_unlink(e->dirfd, entry);
+
+	(void)ino;
+	return err == -ENOENT ? 0 : err;
+}
+
+/* With an offset of its own. */
+static int each_entry(struct ply_union *u, ply_list_fn fn)
+{
+	int fd = sys_open(u->upper.index, ".", O_RDONLY | O_DIRECTORY, 0), res;
+	struct entries e = { .u = u, .dirfd = fd };
+
+	if (fd < 0)
+		return fd;
+	res = ply_layer_list(fd, fn, &e);
+	sys_close(fd);
+	return res;
+}
+
+int ply_index_is_needed(struct ply_union *u)
+{
+	return u->upper.index < 0 ? 0 : each_entry(u, is_needed);
+}
+
+static int forget_entry(struct ply_union *u, struct ply_node *node, void *arg)
+{
+	struct ply_name *record = entry_of(u, node);
+
+	(void)arg;
+	if (record) {
+		ply_name_remove_dead(u, record);
+		node->extra_links = 0;
+	}
+	return 0;
+}
+
+int ply_index_retire(struct ply_union *u)
+{
+	int fd = u->upper.index, err;
+
+	if (fd < 0)
+		return 0;
+	err = each_entry(u, remove_entry);
+	if (err)
+		return err;
+	ply_node_each(u, forget_entry, NULL);
+	atomic_store(&u->upper.index, -1);
+	sys_close(fd);
+	sys_rmdir(u->upper.work_root, PLY_INDEX_DIR);
+	return 0;
 }
 
 int ply_index_link_up(struct ply_union *u, struct ply_node *node, struct ply_name *record, int fd)

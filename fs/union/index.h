@@ -38,6 +38,14 @@ struct ply_node *ply_index_find(struct ply_union *u, struct ply_node *dir, const
 void ply_index_attach_upper(struct ply_union *u, struct ply_node *node, const struct ply_fh *origin,
 			    const struct statx *upper, uint32_t lower_links);
 
+/* Are there files with a name that only a lower layer has? 1, 0 or -errno. */
+int ply_index_is_needed(struct ply_union *u);
+/*
+ * Does without the index, which must not be needed: its entries go, and with them the nodes' ways to them. No other
+ * call is running. -errno: some entries may be gone.
+ */
+int ply_index_retire(struct ply_union *u);
+
 /* Writes the mark after extra_links changed, for a node with an entry. node->lock is held. */
 void ply_index_save(struct ply_union *u, struct ply_node *node);
 /* After a name went: with the union's last one the entry goes too. node->lock is held. */

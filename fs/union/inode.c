@@ -12,11 +12,16 @@ static dev_t stx_dev(const struct statx *stx)
 	return (dev_t)stx->stx_dev_major << 32 | stx->stx_dev_minor;
 }
 
-static uint64_t inode_key(unsigned layer, const struct statx *stx)
+static uint64_t key_of(unsigned layer, dev_t dev, uint64_t ino)
 {
-	uint64_t key[3] = { layer, stx_dev(stx), stx->stx_ino };
+	uint64_t key[3] = { layer, dev, ino };
 
 	return XXH3_64bits(key, sizeof(key));
+}
+
+static uint64_t inode_key(unsigned layer, const struct statx *stx)
+{
+	return key_of(layer, stx_dev(stx), stx->stx_ino);
 }
 
 /* With one more reference. */
@@ -69,6 +74,24 @@ struct ply_node *ply_inode_add(struct ply_union *u, struct ply_node *node, unsig
 	}
 	pthread_mutex_unlock(&u->tree);
 	return node;
+}
+
+void ply_inode_move(struct ply_union *u, struct ply_node *node, unsigned layer,
+		    const struct statx *stx)
+{
+	struct ply_inode *inode = ply_node_is_dir(node) ? NULL : node->inode;
+
+	if (!inode)
+		return;
+	pthread_mutex_lock(&u->tree);
+	ply_table_remove(&u->inodes, &inode->link);
+	inode->layer = (uint16_t)layer;
+	if (stx) {
+		inode->dev = stx_dev(stx);
+		inode->ino = stx->stx_ino;
+	}
+	ply_table_add(&u->inodes, &inode->link, key_of(layer, inode->dev, inode->ino));
+	pthread_mutex_unlock(&u->tree);
 }
 
 static unsigned fs_number(struct ply_union *u, dev_t dev)

@@ -20,9 +20,9 @@ int ply_lowerdata_is_marked(struct ply_union *u, struct ply_node *dir, int index
 {
 	unsigned layer = index < 0 ? PLY_UPPER : dir->dir->lowers[index].layer;
 
-	/* A crash may leave any size in a marked inode. */
-	if (!S_ISREG(stx->stx_mode) || (stx->stx_blocks * BLOCK >= stx->stx_size &&
-					(index >= 0 || !ply_origin_is_impure(u, dir, fd))))
+	/* A crash may leave any size in a marked inode; and there are blocks for attributes. */
+	if (!S_ISREG(stx->stx_mode) || (index >= 0 && !stx->stx_size) ||
+	    (stx->stx_blocks * BLOCK >= stx->stx_size && !ply_origin_is_impure(u, dir, index, fd)))
 		return 0;
 	return ply_mark_metacopy(&u->layers[layer], fd, name, u->filled.boot);
 }

@@ -102,7 +102,7 @@ int ply_moving_clear_target(struct ply_union *u, struct ply_node *node, int fd, 
 		return err == -EINVAL || err == -ENOSYS ? -EOPNOTSUPP : err;
 	}
 	ply_fdcache_drop(u->fds, node, PLY_UPPER);
-	atomic_store_explicit(&node->dir->alone, 1, memory_order_release);
+	ply_dir_hide_lowers(node->dir);
 	ply_listing_drop(u, node->dir);
 	node->dir->version++;
 	return 0;

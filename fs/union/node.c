@@ -484,6 +484,20 @@ int ply_node_has_name(struct ply_union *u, struct ply_node *node)
 	return has;
 }
 
+int ply_node_each(struct ply_union *u, ply_node_fn fn, void *arg)
+{
+	int res = 0;
+
+	for (unsigned c = 0; c < u->nchunks && !res; c++) {
+		struct ply_chunk *chunk = u->chunks[c];
+
+		for (unsigned i = 0; i < PLY_CHUNK && !res; i++)
+			if (chunk->nodes[i].generation)
+				res = fn(u, &chunk->nodes[i], arg);
+	}
+	return res;
+}
+
 static struct ply_dir *new_root_dir(struct ply_union *u, int has_upper)
 {
 	struct ply_dir *dir = calloc(1, sizeof(*dir) + u->nlayers * sizeof(dir->lowers[0]));

@@ -17,6 +17,7 @@
 /*
  * Locks, as nesting; a thread may take what stands further in, never further out:
  *
+ *   settle_run                   who settles, or stops all settling
  *   times_locks                  writes from a cache, and the setting of times
  *   rename_lock                  renames that move between directories, one at a time
  *     node->lock                 several by ply_nodes_lock, which never waits for one while it holds another:
@@ -90,6 +91,7 @@ struct ply_node {
 struct ply_dir_layer {
 	uint16_t layer;
 	_Atomic uint8_t announces; /* enum ply_known: has xattr whiteouts */
+	_Atomic uint8_t impure;	   /* enum ply_known: has entries that come from below */
 };
 
 /*
@@ -117,11 +119,11 @@ struct ply_dir {
 	struct ply_node *node;
 	_Atomic uint8_t in_upper; /* changed under lock, never back */
 	_Atomic uint8_t upper_announces;
-	_Atomic uint8_t
-		alone; /* all of it is up, lowers show no more; changed under lock, never back */
-	uint8_t default_acl; /* enum ply_known: the upper directory has one */
-	uint8_t impure;	     /* enum ply_known */
-	uint16_t probes;     /* lookups answered without a listing */
+	/* Of the lowers, those at the end that show no more: all else is up; changed under lock, never less. */
+	_Atomic uint16_t hidden;
+	uint8_t default_acl;	/* enum ply_known: the upper directory has one */
+	_Atomic uint8_t impure; /* enum ply_known */
+	uint16_t probes;	/* lookups answered without a listing */
 	uint16_t nlowers;
 	uint32_t listed;  /* when, of ply_listing_clock */
 	uint64_t version; /* counts changes of entries: a lookup that saw it move starts again */
@@ -135,7 +137,13 @@ struct ply_dir {
 /* Lower parts that show through. Open files may be in others, which are to be found for as long. */
 static inline int ply_dir_nlowers(const struct ply_dir *dir)
 {
-	return atomic_load_explicit(&dir->alone, memory_order_acquire) ? 0 : dir->nlowers;
+	return dir->nlowers - atomic_load_explicit(&dir->hidden, memory_order_acquire);
+}
+
+/* All of it is up: none shows any more. dir->lock is held. */
+static inline void ply_dir_hide_lowers(struct ply_dir *dir)
+{
+	atomic_store_explicit(&dir->hidden, dir->nlowers, memory_order_release);
 }
 
 /* A file with several links is found by its inode, so that all names lead to one node. */
@@ -216,6 +224,8 @@ struct ply_union {
 	pthread_cond_t settle_wake;
 	struct ply_lowerdata *unsettled, **unsettled_end;
 	size_t nunsettled;
+	pthread_mutex_t settle_run; /* one thread settles; outermost */
+	_Atomic int settles_all;    /* files that are to stay without data, too */
 	int settler_runs, settler_ends;
 	_Atomic int has_flag;  /* the work directory says that marks are left */
 	_Atomic int must_find; /* it did so from the beginning: a server ended before its time */
@@ -312,6 +322,12 @@ void ply_name_park(struct ply_union *u, struct ply_name *old, struct ply_name *n
 /* Is the node reached by a name at all? Unlinked nodes are not. */
 int ply_node_has_name(struct ply_union *u, struct ply_node *node);
 
+/*
+ * All nodes, while no other call is running: not 0 ends it, and is returned. fn may free no node.
+ */
+typedef int (*ply_node_fn)(struct ply_union *u, struct ply_node *node, void *arg);
+int ply_node_each(struct ply_union *u, ply_node_fn fn, void *arg);
+
 /* Hard links: the node of an inode with one more reference, or NULL. */
 struct ply_node *ply_inode_find(struct ply_union *u, unsigned layer, const struct statx *stx);
 /*
@@ -320,6 +336,10 @@ struct ply_node *ply_inode_find(struct ply_union *u, unsigned layer, const struc
  */
 struct ply_node *ply_inode_add(struct ply_union *u, struct ply_node *node, unsigned layer,
 			       const struct statx *stx);
+
+/* Makes the node be found by another inode; stx NULL: the same numbers, in another layer. Nothing if it is found by none. */
+void ply_inode_move(struct ply_union *u, struct ply_node *node, unsigned layer,
+		    const struct statx *stx);
 
 /* The union's number for an inode of a layer's file system. */
 uint64_t ply_ino_map(struct ply_union *u, const struct statx *stx);

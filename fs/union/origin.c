@@ -8,16 +8,17 @@
 #include "union/index.h"
 #include "union/place.h"
 
-int ply_origin_is_impure(struct ply_union *u, struct ply_node *dir, int fd)
+int ply_origin_is_impure(struct ply_union *u, struct ply_node *dir, int index, int fd)
 {
 	struct ply_dir *d = dir->dir;
-	uint8_t known = __atomic_load_n(&d->impure, __ATOMIC_RELAXED);
+	_Atomic uint8_t *known = index < 0 ? &d->impure : &d->lowers[index].impure;
+	unsigned layer = index < 0 ? PLY_UPPER : d->lowers[index].layer;
 
-	if (known == PLY_UNKNOWN) {
-		known = ply_mark_impure(&u->layers[PLY_UPPER], fd) ? PLY_YES : PLY_NO;
-		__atomic_store_n(&d->impure, known, __ATOMIC_RELAXED);
-	}
-	return known == PLY_YES;
+	if (atomic_load_explicit(known, memory_order_relaxed) == PLY_UNKNOWN)
+		atomic_store_explicit(known,
+				      ply_mark_impure(&u->layers[layer], fd) ? PLY_YES : PLY_NO,
+				      memory_order_relaxed);
+	return atomic_load_explicit(known, memory_order_relaxed) == PLY_YES;
 }
 
 /* The origin is mostly what a lower layer has by the same name. */
@@ -77,7 +78,7 @@ void ply_origin_set_ino(struct ply_union *u, struct ply_node *dir, const char *n
 	node->ino = ply_ino_map(u, stx);
 	if (!ply_node_in_upper(node) || ply_dir_open(u, dir, PLY_UPPER, &fd))
 		return;
-	if (ply_origin_is_impure(u, dir, fd->fd))
+	if (ply_origin_is_impure(u, dir, -1, fd->fd))
 		len = ply_mark_origin(&u->layers[PLY_UPPER], fd->fd, name, &origin);
 	ply_fd_put(u->fds, fd);
 	if (len <= 0)
@@ -114,10 +115,10 @@ int ply_origin_make_impure(struct ply_union *u, struct ply_node *dir, int fd)
 {
 	int err;
 
-	if (dir->dir->impure == PLY_YES)
+	if (atomic_load(&dir->dir->impure) == PLY_YES)
 		return 0;
 	err = ply_upper_set_mark(&u->upper, fd, "", PLY_MARK_IMPURE, "y", 1);
 	if (!err)
-		__atomic_store_n(&dir->dir->impure, PLY_YES, __ATOMIC_RELAXED);
+		atomic_store(&dir->dir->impure, PLY_YES);
 	return err;
 }

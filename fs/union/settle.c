@@ -29,6 +29,7 @@ void ply_settle_init(struct ply_union *u)
 {
 	pthread_condattr_t attr;
 
+	pthread_mutex_init(&u->settle_run, NULL);
 	pthread_mutex_init(&u->settle_lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -41,6 +42,7 @@ void ply_settle_free(struct ply_union *u)
 {
 	pthread_cond_destroy(&u->settle_wake);
 	pthread_mutex_destroy(&u->settle_lock);
+	pthread_mutex_destroy(&u->settle_run);
 }
 
 /* ---- the list ---- */
@@ -92,7 +94,8 @@ void ply_settle_add(struct ply_union *u, struct ply_node *node)
 {
 	struct ply_lowerdata *data = node->lowerdata;
 
-	if (!ply_node_has_data(node) && (!data->layer || u->metacopy))
+	if (!ply_node_has_data(node) &&
+	    (!data->layer || (u->metacopy && !atomic_load(&u->settles_all))))
 		return;
 	ply_node_ref(u, node);
 	pthread_mutex_lock(&u->settle_lock);
@@ -307,7 +310,7 @@ static int find_in_dir(struct finding *f, struct ply_node *dir)
 	if (err)
 		return err == -ENOENT ? 0 : err;
 	f->dir = dir;
-	f->impure = ply_origin_is_impure(f->u, dir, path->fd);
+	f->impure = ply_origin_is_impure(f->u, dir, -1, path->fd);
 	/* With an offset of its own. */
 	fd = ply_open_retry(f->u, path->fd, ".", O_RDONLY | O_DIRECTORY, 0);
 	ply_fd_put(f->u->fds, path);
@@ -335,7 +338,17 @@ static int find_marked(struct ply_union *u)
 	return err;
 }
 
-int ply_settle(struct ply_union *u, unsigned age)
+size_t ply_settle_count(struct ply_union *u)
+{
+	size_t n;
+
+	pthread_mutex_lock(&u->settle_lock);
+	n = u->nunsettled;
+	pthread_mutex_unlock(&u->settle_lock);
+	return n;
+}
+
+int ply_settle_locked(struct ply_union *u, unsigned age, int64_t until)
 {
 	int64_t before = seconds() - age;
 	struct batch *b;
@@ -351,10 +364,8 @@ int ply_settle(struct ply_union *u, unsigned age)
 	b = malloc(sizeof(*b));
 	if (!b)
 		return -ENOMEM;
-	pthread_mutex_lock(&u->settle_lock);
-	left = u->nunsettled;
-	pthread_mutex_unlock(&u->settle_lock);
-	while (left) {
+	left = ply_settle_count(u);
+	while (left && seconds() <= until) {
 		int failed;
 
 		take_batch(u, before, left < BATCH ? left : BATCH, b);
@@ -366,6 +377,31 @@ int ply_settle(struct ply_union *u, unsigned age)
 			err = failed;
 	}
 	free(b);
+	return err;
+}
+
+int ply_settle(struct ply_union *u, unsigned age)
+{
+	int err;
+
+	pthread_mutex_lock(&u->settle_run);
+	err = ply_settle_locked(u, age, INT64_MAX);
+	pthread_mutex_unlock(&u->settle_run);
+	return err;
+}
+
+int ply_flush(struct ply_union *u, unsigned budget, enum ply_flush_what what, uint64_t *left)
+{
+	int err;
+
+	pthread_mutex_lock(&u->settle_run);
+	if (what == PLY_FLUSH_ALL_DATA && u->metacopy && !atomic_exchange(&u->settles_all, 1))
+		atomic_store(&u->must_find, 1);
+	err = ply_settle_locked(u, 0, seconds() + budget);
+	*left = ply_settle_count(u);
+	if (!*left || err)
+		atomic_store(&u->settles_all, 0);
+	pthread_mutex_unlock(&u->settle_run);
 	return err;
 }
 

@@ -27,6 +27,10 @@ void ply_settle_if_gone(struct ply_union *u, struct ply_node *node);
 int ply_settle_unmark(struct ply_union *u, struct ply_node *node);
 /* Does it all for one node at once: brings its data up, syncs it, takes the mark off. No lock is held. */
 int ply_settle_node(struct ply_union *u, struct ply_node *node);
+/* How many nodes have a mark that is to be taken off. */
+size_t ply_settle_count(struct ply_union *u);
+/* As ply_settle; begins nothing more after a second of the monotonic clock. settle_run is held. */
+int ply_settle_locked(struct ply_union *u, unsigned age, int64_t until);
 /* At the end: all that is left, with a message where that fails. */
 void ply_settle_all(struct ply_union *u);
 

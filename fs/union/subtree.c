@@ -82,6 +82,8 @@ static int bring_up_name(struct subtree *s, struct ply_node *node, const char *n
 		return err == -EAGAIN ? 0 : err;
 	if (!record->in_upper)
 		err = link_up(s, node, record);
+	else
+		ply_index_save(s->u, node);
 	ply_unlock_name(s->dir, node);
 	return err;
 }
@@ -216,7 +218,7 @@ static int cut_off_locked(struct ply_union *u, struct ply_node *parent, struct p
 	ply_fd_put(u->fds, fd);
 	if (err)
 		return err;
-	atomic_store_explicit(&dir->dir->alone, 1, memory_order_release);
+	ply_dir_hide_lowers(dir->dir);
 	ply_listing_drop(u, dir->dir);
 	dir->dir->version++;
 	return 0;
@@ -254,6 +256,48 @@ static int cut_off(struct ply_union *u, struct ply_node *dir)
 		err = cut_off_locked(u, parent, dir);
 	ply_nodes_unlock(both);
 	ply_node_unref(u, parent);
+	return err;
+}
+
+static int take_name(void *arg, const char *name, const struct ply_entry *entry, uint64_t cookie)
+{
+	struct subtree *s = arg;
+
+	(void)cookie;
+	if (!entry->node)
+		return 1;
+	s->err = 0;
+	if (ply_node_is_dir(entry->node)) {
+		if (has_lowers(entry->node))
+			s->err = add_dir(s, entry->node);
+	} else if (ply_node_in_upper(entry->node)) {
+		s->err = ply_copyup(s->u, s->dir, PLY_WHOLE_FILE);
+		if (!s->err)
+			s->err = bring_up_name(s, entry->node, name);
+	}
+	if (s->err)
+		return 0;
+	ply_forget(s->u, entry->node, 1);
+	return 1;
+}
+
+int ply_link_names_up(struct ply_union *u)
+{
+	struct subtree s = { .u = u };
+	int err = add_dir(&s, u->root);
+
+	ply_before_long(u);
+	for (size_t i = 0; i < s.n && !err; i++) {
+		s.dir = s.dirs[i];
+		err = ply_readdir(u, s.dir, 0, take_name, &s);
+		err = err ? err : s.err;
+		/* Removed since it was found. */
+		if (err == -ENOENT && i > 0)
+			err = 0;
+	}
+	while (s.n)
+		ply_node_unref(u, s.dirs[--s.n]);
+	free(s.dirs);
 	return err;
 }
 

@@ -8,9 +8,15 @@
 
 /*
  * Brings up the directory and all below it; it and the directories in it are opaque afterwards, so the lower
- * layers count no more for them (dir->alone). The tree shows the same all the time, and after an error or a
+ * layers count no more for them (dir->hidden). The tree shows the same all the time, and after an error or a
  * crash: what was brought up so far stays up. No lock is held.
  */
 int ply_copyup_tree(struct ply_union *u, struct ply_node *dir);
+
+/*
+ * Gives every file of the upper all its names there, in the whole union; what is not up stays below. What others do
+ * meanwhile may need it again.
+ */
+int ply_link_names_up(struct ply_union *u);
 
 #endif

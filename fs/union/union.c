@@ -397,9 +397,25 @@ void ply_union_close(struct ply_union *u)
 	free(u);
 }
 
+int ply_layer_path(struct ply_union *u, unsigned index, char *out)
+{
+	const char *path;
+
+	if (index >= u->nall)
+		return -ENOENT;
+	path = u->layers[index].root < 0 ? "" : u->layers[index].path;
+	snprintf(out, PATH_MAX, "%s", path);
+	return index >= u->nlayers;
+}
+
 void ply_union_stats(struct ply_union *u, struct ply_union_stats *out)
 {
-	*out = (struct ply_union_stats){ .fds = ply_fdcache_count(u->fds) };
+	*out = (struct ply_union_stats){
+		.fds = ply_fdcache_count(u->fds),
+		.layers = u->nall,
+		.metacopy = u->metacopy,
+		.sync = u->sync,
+	};
 	pthread_mutex_lock(&u->tree);
 	out->nodes = u->nodes;
 	out->names = u->names.count;

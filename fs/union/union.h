@@ -119,6 +119,31 @@ int ply_settle(struct ply_union *u, unsigned age);
 int ply_settler_start(struct ply_union *u);
 void ply_settler_stop(struct ply_union *u);
 
+/*
+ * Settles what there is now, for about so many seconds: *left files are left, a call is to be made again. With ALL_DATA
+ * also the data of files that are to stay metadata only (metacopy) comes up. Errors as of ply_settle.
+ */
+enum ply_flush_what {
+	PLY_FLUSH_MARKS,
+	PLY_FLUSH_ALL_DATA,
+};
+int ply_flush(struct ply_union *u, unsigned budget, enum ply_flush_what what, uint64_t *left);
+
+/*
+ * Makes the upper a lower layer, the topmost, at the path layer (absolute; nothing may be there, or an empty
+ * directory), and goes on with a fresh upper where the old one was: one exchange of two names, whatever the upper
+ * holds. Nodes stay what they are to callers, with their numbers; what is unlinked goes on, too.
+ * No other call may be running. *why says in a sentence what failed, after which nothing has changed.
+ * -EAGAIN: what ply_rotate_prepare does is to be done (again), -EROFS without an upper; -EBUSY, -EEXIST, -EXDEV,
+ * -EOPNOTSUPP (no RENAME_EXCHANGE) and others of the file system.
+ */
+int ply_rotate(struct ply_union *u, const char *layer, struct ply_why *why);
+/*
+ * Other calls may be running: gives files of the upper all their names there, which a layer cannot find through an
+ * index of hard links. Reads the whole union when there are such.
+ */
+int ply_rotate_prepare(struct ply_union *u);
+
 /* The root node; needs no lookup and no forget. */
 struct ply_node *ply_root(struct ply_union *u);
 /* The node of an id given out in a ply_entry; NULL when it is not (or no longer) one. */
@@ -267,6 +292,12 @@ int ply_removexattr(struct ply_union *u, struct ply_node *node, const char *name
 /* Of the upper, else of the topmost lower; names may have 255 bytes. */
 int ply_statfs(struct ply_union *u, struct ply_node *node, struct statvfs *out);
 
+/*
+ * A layer of the stack: the upper is 0, lowers follow, topmost first, and then the data-only ones. Its path in out, of
+ * PATH_MAX bytes; empty for the upper of a read-only union. 1 for a data-only layer, 0 for others, -ENOENT beyond the last.
+ */
+int ply_layer_path(struct ply_union *u, unsigned index, char *out);
+
 struct ply_union_stats {
 	uint64_t nodes;	     /* in memory */
 	uint64_t names;	     /* of these nodes */
@@ -277,6 +308,8 @@ struct ply_union_stats {
 	uint64_t unsettled;    /* files with marks that are to be taken off */
 	uint64_t copyups;      /* files and directories brought up so far */
 	uint64_t copyup_bytes; /* of file data */
+	unsigned layers;       /* with the upper and the data-only ones */
+	int metacopy, sync;    /* as configured */
 };
 void ply_union_stats(struct ply_union *u, struct ply_union_stats *out);
 

@@ -34,12 +34,6 @@ static void raw_interrupt(const struct ply_raw *raw)
 	ply_reply_raw_err(raw, -ENOSYS);
 }
 
-/* ENOSYS would not be remembered, and this is what a terminal's question to a file deserves. */
-static void raw_ioctl(const struct ply_raw *raw)
-{
-	ply_reply_raw_err(raw, -ENOTTY);
-}
-
 static void init_connection(void *arg, struct fuse_conn_info *conn)
 {
 	(void)arg;
@@ -99,7 +93,7 @@ struct fuse_lowlevel_ops ply_ops_for(const struct ply_wire_config *cfg)
 const struct ply_op ply_ops[PLY_OP_COUNT] = {
 	[0] = { "OTHER" },
 	[FUSE_LOOKUP] = { "LOOKUP" },
-	[FUSE_FORGET] = { "FORGET" },
+	[FUSE_FORGET] = { "FORGET", PLY_GATE_FLUSH },
 	[FUSE_GETATTR] = { "GETATTR" },
 	[FUSE_SETATTR] = { "SETATTR" },
 	[FUSE_READLINK] = { "READLINK" },
@@ -111,17 +105,18 @@ const struct ply_op ply_ops[PLY_OP_COUNT] = {
 	[FUSE_RENAME] = { "RENAME" },
 	[FUSE_LINK] = { "LINK" },
 	[FUSE_OPEN] = { "OPEN" },
-	[FUSE_READ] = { "READ" },
-	[FUSE_WRITE] = { "WRITE" },
+	[FUSE_READ] = { "READ", PLY_GATE_FLUSH },
+	[FUSE_WRITE] = { "WRITE", PLY_GATE_FLUSH },
 	[FUSE_STATFS] = { "STATFS" },
-	[FUSE_RELEASE] = { "RELEASE" },
+	[FUSE_RELEASE] = { "RELEASE", PLY_GATE_FLUSH },
 	[FUSE_FSYNC] = { "FSYNC" },
-	[FUSE_SETXATTR] = { "SETXATTR", ply_raw_setxattr, FUSE_COMPAT_SETXATTR_IN_SIZE },
+	[FUSE_SETXATTR] = { "SETXATTR", PLY_GATE_CHANGE, ply_raw_setxattr,
+			    FUSE_COMPAT_SETXATTR_IN_SIZE },
 	[FUSE_GETXATTR] = { "GETXATTR" },
 	[FUSE_LISTXATTR] = { "LISTXATTR" },
 	[FUSE_REMOVEXATTR] = { "REMOVEXATTR" },
 	[FUSE_FLUSH] = { "FLUSH" },
-	[FUSE_INIT] = { "INIT" },
+	[FUSE_INIT] = { "INIT", PLY_GATE_CONTROL },
 	[FUSE_OPENDIR] = { "OPENDIR" },
 	[FUSE_READDIR] = { "READDIR" },
 	[FUSE_RELEASEDIR] = { "RELEASEDIR" },
@@ -131,22 +126,23 @@ const struct ply_op ply_ops[PLY_OP_COUNT] = {
 	[FUSE_SETLKW] = { "SETLKW" },
 	[FUSE_ACCESS] = { "ACCESS" },
 	[FUSE_CREATE] = { "CREATE" },
-	[FUSE_INTERRUPT] = { "INTERRUPT", raw_interrupt, 0 },
+	[FUSE_INTERRUPT] = { "INTERRUPT", PLY_GATE_CONTROL, raw_interrupt, 0 },
 	[FUSE_BMAP] = { "BMAP" },
-	[FUSE_DESTROY] = { "DESTROY" },
-	[FUSE_IOCTL] = { "IOCTL", raw_ioctl, 0 },
+	[FUSE_DESTROY] = { "DESTROY", PLY_GATE_CONTROL },
+	[FUSE_IOCTL] = { "IOCTL", PLY_GATE_CONTROL, ply_raw_ioctl, sizeof(struct fuse_ioctl_in) },
 	[FUSE_POLL] = { "POLL" },
-	[FUSE_NOTIFY_REPLY] = { "NOTIFY_REPLY" },
-	[FUSE_BATCH_FORGET] = { "BATCH_FORGET" },
+	[FUSE_NOTIFY_REPLY] = { "NOTIFY_REPLY", PLY_GATE_FLUSH },
+	[FUSE_BATCH_FORGET] = { "BATCH_FORGET", PLY_GATE_FLUSH },
 	[FUSE_FALLOCATE] = { "FALLOCATE" },
 	[FUSE_READDIRPLUS] = { "READDIRPLUS" },
 	[FUSE_RENAME2] = { "RENAME2" },
 	[FUSE_LSEEK] = { "LSEEK" },
-	[FUSE_COPY_FILE_RANGE] = { "COPY_FILE_RANGE", ply_raw_copy,
+	[FUSE_COPY_FILE_RANGE] = { "COPY_FILE_RANGE", PLY_GATE_CHANGE, ply_raw_copy,
 				   sizeof(struct fuse_copy_file_range_in) },
 	[PLY_OP_SYNCFS] = { "SYNCFS" },
-	[PLY_OP_TMPFILE] = { "TMPFILE", ply_raw_tmpfile, sizeof(struct fuse_create_in) },
-	[PLY_OP_STATX] = { "STATX", ply_raw_statx, sizeof(struct ply_statx_in) },
-	[PLY_OP_COPY_FILE_RANGE_64] = { "COPY_FILE_RANGE_64", ply_raw_copy,
+	[PLY_OP_TMPFILE] = { "TMPFILE", PLY_GATE_CHANGE, ply_raw_tmpfile,
+			     sizeof(struct fuse_create_in) },
+	[PLY_OP_STATX] = { "STATX", PLY_GATE_CHANGE, ply_raw_statx, sizeof(struct ply_statx_in) },
+	[PLY_OP_COPY_FILE_RANGE_64] = { "COPY_FILE_RANGE_64", PLY_GATE_CHANGE, ply_raw_copy,
 					sizeof(struct fuse_copy_file_range_in) },
 };

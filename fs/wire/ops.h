@@ -17,6 +17,7 @@ struct ply_raw {
 
 struct ply_op {
 	const char *name;
+	enum ply_gate_class class;		/* that of SETATTR is as its request says */
 	void (*raw)(const struct ply_raw *raw); /* NULL: libfuse's */
 	size_t min;				/* bytes of body that raw reads */
 };
@@ -69,6 +70,9 @@ void ply_op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		    struct fuse_file_info *fi);
 void ply_op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 			struct fuse_file_info *fi);
+
+/* ctl.c */
+void ply_raw_ioctl(const struct ply_raw *raw);
 
 /* xattr.c */
 void ply_op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size);

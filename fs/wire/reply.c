@@ -250,3 +250,19 @@ void ply_reply_raw_copied(const struct ply_raw *raw, ssize_t n)
 	else
 		send_raw(raw, 0, &narrow, sizeof(narrow));
 }
+
+void ply_reply_raw_ioctl(const struct ply_raw *raw, int err, const void *data, size_t len)
+{
+	struct fuse_ioctl_out out = { .result = err };
+	struct fuse_out_header head = {
+		.len = (uint32_t)(sizeof(head) + sizeof(out) + len),
+		.unique = raw->in->unique,
+	};
+	struct iovec iov[] = {
+		{ .iov_base = &head, .iov_len = sizeof(head) },
+		{ .iov_base = &out, .iov_len = sizeof(out) },
+		{ .iov_base = (void *)data, .iov_len = len },
+	};
+
+	sys_writev(raw->w->fd, iov, len ? 3 : 2);
+}

@@ -26,6 +26,8 @@ void ply_reply_none(fuse_req_t req);
 void ply_reply_raw_err(const struct ply_raw *raw, int err);
 void ply_reply_raw_statx(const struct ply_raw *raw, int err, const struct statx *attr);
 void ply_reply_raw_tmpfile(const struct ply_raw *raw, int err, const struct ply_entry *entry);
+/* What an ioctl answers: err, and data even so. */
+void ply_reply_raw_ioctl(const struct ply_raw *raw, int err, const void *data, size_t len);
 void ply_reply_raw_copied(const struct ply_raw *raw, ssize_t n);
 
 /* An inode number as this mount shows it. */

@@ -146,11 +146,25 @@ static uint32_t task_flags(const struct fuse_in_header *in)
 	return 0;
 }
 
-void ply_session_serve(void *arg, void *buf, size_t len)
+/*
+ * What the kernel's writeback sends for itself, and truncation, behind which writeback waits in the kernel: the
+ * flush before a snapshot would wait for ever.
+ */
+#define FLUSH_SETS                                                                                 \
+	(FATTR_SIZE | FATTR_MTIME | FATTR_CTIME | FATTR_FH | FATTR_LOCKOWNER | FATTR_KILL_SUIDGID)
+
+static enum ply_gate_class class_of(const struct fuse_in_header *in, unsigned code)
 {
-	struct ply_wire *w = arg;
+	const struct fuse_setattr_in *set = (const void *)(in + 1);
+
+	if (code == FUSE_SETATTR && !(set->valid & ~(uint32_t)FLUSH_SETS))
+		return PLY_GATE_FLUSH;
+	return ply_ops[code].class;
+}
+
+static void serve(struct ply_wire *w, void *buf, size_t len, unsigned code)
+{
 	const struct fuse_in_header *in = buf;
-	unsigned code = in->opcode < PLY_OP_COUNT ? in->opcode : 0;
 	struct fuse_buf request = { .size = len, .mem = buf };
 
 	atomic_fetch_add_explicit(&w->counts[code], 1, memory_order_relaxed);
@@ -161,6 +175,46 @@ void ply_session_serve(void *arg, void *buf, size_t len)
 		serve_raw(w, &ply_ops[code], buf, len);
 	else
 		fuse_session_process_buf(w->se, &request);
+}
+
+/* Without memory to hold it back there is only to refuse it. */
+static void refuse(struct ply_wire *w, const struct fuse_in_header *in)
+{
+	const struct ply_raw raw = { .w = w, .in = in };
+
+	if (in->opcode != FUSE_FORGET && in->opcode != FUSE_BATCH_FORGET)
+		ply_reply_raw_err(&raw, -ENOMEM);
+}
+
+void ply_session_serve(void *arg, void *buf, size_t len)
+{
+	struct ply_wire *w = arg;
+	const struct fuse_in_header *in = buf;
+	unsigned code = in->opcode < PLY_OP_COUNT ? in->opcode : 0;
+	enum ply_gate_class class = class_of(in, code);
+	int entered = ply_gate_enter(&w->gate, class, buf, len);
+
+	if (entered > 0) {
+		serve(w, buf, len, code);
+		ply_gate_leave(&w->gate, class);
+	} else if (entered < 0) {
+		refuse(w, in);
+	}
+}
+
+/* A request that was held back, in a thread that is none of the loop's. */
+static void serve_held(void *arg, const void *request, size_t len)
+{
+	struct ply_wire *w = arg;
+	char *buf = aligned_alloc(PLY_HEADER_ROOM, BUF_SIZE);
+
+	if (buf) {
+		memcpy(buf, request, len);
+		ply_session_serve(w, buf, len);
+	} else {
+		refuse(w, request);
+	}
+	free(buf);
 }
 
 void ply_wire_before_long(void *unused)
@@ -283,7 +337,18 @@ int ply_wire_open(const struct ply_wire_config *cfg, struct ply_wire **out)
 	w->cfg = *cfg;
 	w->owner = getuid();
 	w->minor = -1;
+	w->gate.serve = serve_held;
+	w->gate.arg = w;
 	sem_init(&w->over, 0, 0);
+	pthread_mutex_init(&w->ctl_lock, NULL);
+	ply_writers_init(&w->writers);
+	w->signal_fd = -1;
+	err = ply_gate_init(&w->gate);
+	if (err) {
+		ply_writers_free(&w->writers);
+		free(w);
+		return err;
+	}
 	err = ply_signals_open(w);
 	loop.wake_fd = w->signal_fd;
 	if (!err)
@@ -321,6 +386,8 @@ void ply_wire_close(struct ply_wire *w)
 {
 	if (!w)
 		return;
+	ply_gate_free(&w->gate);
+	ply_writers_free(&w->writers);
 	if (w->se) {
 		fuse_session_unmount(w->se);
 		fuse_session_destroy(w->se);
@@ -328,5 +395,6 @@ void ply_wire_close(struct ply_wire *w)
 	ply_signals_close(w);
 	ply_loop_free(w->loop);
 	sem_destroy(&w->over);
+	pthread_mutex_destroy(&w->ctl_lock);
 	free(w);
 }

@@ -9,9 +9,11 @@
 #include <stdint.h>
 
 #include "union/union.h"
+#include "wire/gate.h"
 #include "wire/loop.h"
 #include "wire/proto.h"
 #include "wire/wire.h"
+#include "wire/writers.h"
 
 struct ply_wire {
 	struct ply_wire_config cfg; /* strings are borrowed */
@@ -28,6 +30,10 @@ struct ply_wire {
 	pthread_t unmounter;
 	int unmounting;
 	sem_t over;
+
+	struct ply_gate gate;
+	struct ply_writers writers; /* with the writeback cache */
+	pthread_mutex_t ctl_lock;   /* see ctl.c */
 
 	_Atomic uint64_t counts[PLY_OP_COUNT];
 };

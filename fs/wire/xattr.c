@@ -9,6 +9,9 @@
 #include "base/ids.h"
 #include "wire/reply.h"
 
+/* Asked for before a file is written, or executed. */
+#define CAPABILITY "security.capability"
+
 static int is_refused(const struct ply_wire *w, const char *name)
 {
 	return !(w->cfg.flags & PLY_WIRE_ACL) && !strncmp(name, "system.posix_acl_", 17);
@@ -36,7 +39,11 @@ void ply_op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t si
 	struct ply_wire *w = ply_wire_of(req);
 	int err;
 	struct ply_node *node = node_for(w, ino, name, &err);
-	ssize_t n = err ? err : ply_getxattr(w->cfg.u, node, name, ply_task.room, room(size));
+	ssize_t n;
+
+	if (!err && (w->cfg.flags & PLY_WIRE_WRITEBACK) && !strcmp(name, CAPABILITY))
+		err = ply_writers_add(w, ino);
+	n = err ? err : ply_getxattr(w->cfg.u, node, name, ply_task.room, room(size));
 
 	if (n > 0 && size && ply_ids_in_value(w->cfg.ids, name))
 		ply_ids_show_value(w->cfg.ids, ply_task.room, (size_t)n);

@@ -1,0 +1,91 @@
+/*
+ * What a tool may ask a running server: ioctls on the root of the mount, as numbers and structures. Root and the owner
+ * of the mount may; others get EPERM. Each structure goes both ways; where it has a sentence, that says why an ioctl
+ * failed. A kernel file system, or another server, answers ENOTTY.
+ *
+ * A freeze holds back what others ask of the mount, until it is thawed, its limit is over, or the process that
+ * froze it ends. While it is on, whoever opens a path in the mount waits as well: the one who froze it, too.
+ */
+#ifndef PLY_UNION_CTL_H
+#define PLY_UNION_CTL_H
+
+#include <limits.h>
+#include <linux/ioctl.h>
+#include <stdint.h>
+
+#define PLY_CTL_VERSION 1
+#define PLY_CTL_WHY 4608
+#define PLY_CTL_OPS 64
+
+enum ply_ctl_flags {
+	PLY_CTL_READONLY = 1 << 0,  /* there is no upper */
+	PLY_CTL_WRITEBACK = 1 << 1, /* the kernel collects writes */
+	PLY_CTL_FROZEN = 1 << 2,
+	PLY_CTL_METACOPY = 1 << 3, /* files stay metadata only */
+	PLY_CTL_NOSYNC = 1 << 4,   /* volatile */
+};
+
+struct ply_ctl_status {
+	uint32_t version; /* PLY_CTL_VERSION */
+	uint32_t flags;	  /* of enum ply_ctl_flags */
+	uint32_t pid;	  /* of the server, as itself sees it */
+	uint32_t nlayers; /* with the upper and the data-only ones */
+	uint64_t nodes, names, node_bytes;
+	uint64_t listings, listing_bytes;
+	uint64_t fds;
+	uint64_t unsettled; /* files with marks that are to be taken off */
+	uint64_t copyups, copyup_bytes;
+	uint64_t held;		   /* requests that a freeze holds back */
+	uint64_t ops[PLY_CTL_OPS]; /* requests so far, by the kernel's number; 0: all others */
+};
+
+/* One layer of the stack: 0 is the upper, with an empty path where there is none; then the lowers, topmost first. */
+struct ply_ctl_layer {
+	uint32_t index;
+	uint32_t is_data_only;
+	char path[PATH_MAX];
+};
+
+/* Takes marks off, for about seconds; *left files are left then. */
+struct ply_ctl_flush {
+	uint32_t seconds;
+	uint32_t all_data; /* of metadata-only files too */
+	uint64_t left;
+	char why[PLY_CTL_WHY];
+};
+
+enum ply_ctl_freeze_how {
+	/*
+	 * Holds back what changes the mount, waits until what is under way has ended, and makes the kernel ask before it
+	 * collects more writes. What it has collected still comes, and so do reads.
+	 */
+	PLY_CTL_FREEZE_CHANGES,
+	/* After the first: holds back everything. */
+	PLY_CTL_FREEZE_ALL,
+};
+
+struct ply_ctl_freeze {
+	uint32_t how;	   /* of enum ply_ctl_freeze_how */
+	uint32_t wait_ms;  /* for what is under way; EBUSY and thawed when that was not enough */
+	uint32_t limit_ms; /* after which it thaws by itself */
+	uint32_t reserved;
+	uint64_t writes; /* that came since it was frozen */
+};
+
+/* Makes the upper a lower layer, of a mount that is frozen, and thaws it. EAGAIN: thawed, and worth another try. */
+struct ply_ctl_rotate {
+	char layer[PATH_MAX]; /* absolute */
+	uint64_t pause_us;    /* for which the mount was frozen */
+	char why[PLY_CTL_WHY];
+};
+
+#define PLY_CTL_TYPE 0xf5
+#define PLY_CTL_STATUS _IOWR(PLY_CTL_TYPE, 1, struct ply_ctl_status)
+#define PLY_CTL_LAYER _IOWR(PLY_CTL_TYPE, 2, struct ply_ctl_layer)
+#define PLY_CTL_FLUSH _IOWR(PLY_CTL_TYPE, 3, struct ply_ctl_flush)
+#define PLY_CTL_READY _IO(PLY_CTL_TYPE, 4) /* before a freeze and without one: makes it short */
+#define PLY_CTL_FREEZE _IOWR(PLY_CTL_TYPE, 5, struct ply_ctl_freeze)
+#define PLY_CTL_THAW _IO(PLY_CTL_TYPE, 6)
+#define PLY_CTL_ROTATE _IOWR(PLY_CTL_TYPE, 7, struct ply_ctl_rotate)
+
+#endif

@@ -1,0 +1,210 @@
+/*
+ * The ioctls of union/ctl.h: what the tools ask of a running server. Each is a function over its structure, which is
+ * answered as the function leaves it, with an error as well.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/sysfuse.h"
+#include "union/ctl.h"
+#include "wire/reply.h"
+
+#define LIMIT_MAX_MS (10 * 60 * 1000)
+
+_Static_assert(PLY_CTL_OPS == PLY_OP_COUNT, "counters");
+
+static void copy_stats(struct ply_ctl_status *s, const struct ply_union_stats *stats)
+{
+	s->nlayers = stats->layers;
+	s->nodes = stats->nodes;
+	s->names = stats->names;
+	s->node_bytes = stats->node_bytes;
+	s->listings = stats->listings;
+	s->listing_bytes = stats->listing_bytes;
+	s->fds = stats->fds;
+	s->unsettled = stats->unsettled;
+	s->copyups = stats->copyups;
+	s->copyup_bytes = stats->copyup_bytes;
+	s->flags |= (stats->metacopy ? PLY_CTL_METACOPY : 0) | (stats->sync ? 0 : PLY_CTL_NOSYNC);
+}
+
+static int tell_status(const struct ply_raw *raw, void *data)
+{
+	struct ply_wire *w = raw->w;
+	struct ply_ctl_status *s = data;
+	struct ply_union_stats stats;
+
+	*s = (struct ply_ctl_status){ .version = PLY_CTL_VERSION, .pid = (uint32_t)getpid() };
+	ply_union_stats(w->cfg.u, &stats);
+	copy_stats(s, &stats);
+	if (ply_union_readonly(w->cfg.u))
+		s->flags |= PLY_CTL_READONLY;
+	if (w->cfg.flags & PLY_WIRE_WRITEBACK)
+		s->flags |= PLY_CTL_WRITEBACK;
+	if (atomic_load(&w->gate.state) != PLY_GATE_OPEN)
+		s->flags |= PLY_CTL_FROZEN;
+	pthread_mutex_lock(&w->gate.lock);
+	s->held = w->gate.nheld;
+	pthread_mutex_unlock(&w->gate.lock);
+	for (unsigned i = 0; i < PLY_CTL_OPS; i++)
+		s->ops[i] = atomic_load_explicit(&w->counts[i], memory_order_relaxed);
+	return 0;
+}
+
+static int tell_layer(const struct ply_raw *raw, void *data)
+{
+	struct ply_ctl_layer *layer = data;
+	int res;
+
+	res = ply_layer_path(raw->w->cfg.u, layer->index, layer->path);
+	layer->is_data_only = res > 0;
+	return res < 0 ? res : 0;
+}
+
+static int flush(const struct ply_raw *raw, void *data)
+{
+	struct ply_ctl_flush *f = data;
+	int err;
+
+	*f->why = '\0';
+	ply_loop_hand_over();
+	err = ply_flush(raw->w->cfg.u, f->seconds,
+			f->all_data ? PLY_FLUSH_ALL_DATA : PLY_FLUSH_MARKS, &f->left);
+	if (err)
+		snprintf(f->why, sizeof(f->why), "cannot bring data to the upper: %s",
+			 strerror(-err));
+	return err;
+}
+
+/* All that can be done before others have to wait. */
+static int ready(const struct ply_raw *raw, void *data)
+{
+	(void)data;
+	ply_loop_hand_over();
+	ply_writers_ask(raw->w);
+	return ply_rotate_prepare(raw->w->cfg.u);
+}
+
+static int freeze_changes(struct ply_wire *w, const struct ply_ctl_freeze *f, pid_t pid)
+{
+	int fd = pid > 0 ? sys_pidfd_open(pid) : -1;
+	int err = ply_gate_freeze(&w->gate, f->wait_ms, f->limit_ms, fd < 0 ? -1 : fd);
+
+	if (!err)
+		ply_writers_ask(w);
+	return err;
+}
+
+static int freeze(const struct ply_raw *raw, void *data)
+{
+	struct ply_ctl_freeze *f = data;
+	int err = -EINVAL;
+
+	if (f->limit_ms > LIMIT_MAX_MS)
+		f->limit_ms = LIMIT_MAX_MS;
+	ply_loop_hand_over();
+	if (f->how == PLY_CTL_FREEZE_CHANGES)
+		err = freeze_changes(raw->w, f, (pid_t)raw->in->pid);
+	else if (f->how == PLY_CTL_FREEZE_ALL)
+		err = ply_gate_freeze_all(&raw->w->gate, f->wait_ms);
+	f->writes = atomic_load(&raw->w->gate.flushed);
+	return err;
+}
+
+static int thaw(const struct ply_raw *raw, void *data)
+{
+	(void)data;
+	return ply_gate_thaw(&raw->w->gate);
+}
+
+struct rotating {
+	struct ply_union *u;
+	struct ply_ctl_rotate *how;
+};
+
+static int rotate_held(void *arg)
+{
+	const struct rotating *r = arg;
+	struct ply_why why;
+	int err = ply_rotate(r->u, r->how->layer, &why);
+
+	if (err)
+		snprintf(r->how->why, sizeof(r->how->why), "%s", why.text);
+	return err;
+}
+
+static int rotate(const struct ply_raw *raw, void *data)
+{
+	struct ply_ctl_rotate *how = data;
+	struct rotating r = { .u = raw->w->cfg.u, .how = how };
+	int err;
+
+	*how->why = '\0';
+	how->layer[sizeof(how->layer) - 1] = '\0';
+	ply_loop_hand_over();
+	err = ply_gate_run_held(&raw->w->gate, rotate_held, &r, &how->pause_us);
+	if (err && !*how->why)
+		snprintf(how->why, sizeof(how->why), "the mount is not frozen");
+	return err;
+}
+
+/*
+ * The gate lets all of these through, and a rotation finds nobody else in the union: so what looks into it waits for
+ * its turn. The others only touch the gate, or exclude a rotation by themselves (flush).
+ */
+static const struct ctl {
+	uint32_t cmd;
+	int takes_turns;
+	int (*run)(const struct ply_raw *raw, void *data);
+} ctls[] = {
+	{ PLY_CTL_STATUS, 1, tell_status }, { PLY_CTL_LAYER, 1, tell_layer },
+	{ PLY_CTL_READY, 1, ready },	    { PLY_CTL_ROTATE, 1, rotate },
+	{ PLY_CTL_FLUSH, 0, flush },	    { PLY_CTL_FREEZE, 0, freeze },
+	{ PLY_CTL_THAW, 0, thaw },
+};
+
+static int run(const struct ctl *ctl, const struct ply_raw *raw, void *data)
+{
+	int err;
+
+	if (!ctl->takes_turns)
+		return ctl->run(raw, data);
+	pthread_mutex_lock(&raw->w->ctl_lock);
+	err = ctl->run(raw, data);
+	pthread_mutex_unlock(&raw->w->ctl_lock);
+	return err;
+}
+
+static const struct ctl *find(const struct ply_raw *raw, const struct fuse_ioctl_in *in)
+{
+	if (raw->in->nodeid != FUSE_ROOT_ID)
+		return NULL;
+	for (size_t i = 0; i < sizeof(ctls) / sizeof(ctls[0]); i++)
+		if (ctls[i].cmd == in->cmd)
+			return &ctls[i];
+	return NULL;
+}
+
+/* ENOSYS would not be remembered, and ENOTTY is what a terminal's question to a file deserves. */
+void ply_raw_ioctl(const struct ply_raw *raw)
+{
+	const struct fuse_ioctl_in *in = raw->body;
+	const struct ctl *ctl = find(raw, in);
+	size_t size = in->in_size;
+	int err;
+
+	if (!ctl) {
+		ply_reply_raw_err(raw, -ENOTTY);
+	} else if (raw->in->uid != 0 && raw->in->uid != raw->w->owner) {
+		ply_reply_raw_err(raw, -EPERM);
+	} else if (raw->len - sizeof(*in) < size || size != _IOC_SIZE(ctl->cmd)) {
+		ply_reply_raw_err(raw, -EINVAL);
+	} else {
+		/* Behind the request is room for it; the request itself is not needed any more. */
+		memcpy(ply_task.room, in + 1, size);
+		err = run(ctl, raw, ply_task.room);
+		ply_reply_raw_ioctl(raw, err, ply_task.room, size);
+	}
+}

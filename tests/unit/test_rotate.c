@@ -1,0 +1,298 @@
+/* The upper becomes a layer while the union is open: the same tree, the same nodes, the same open files. */
+#include <errno.h>
+#include <sys/stat.h>
+
+#include "paths.h"
+
+static int rotate(struct bed *b, const char *layer)
+{
+	struct ply_why why;
+	int err = ply_rotate_prepare(b->u);
+
+	if (!err)
+		err = ply_rotate(b->u, bed_path(b, "%s", layer), &why);
+	if (err)
+		print_message("rotate: %s\n", why.text);
+	return err;
+}
+
+/* Rotates, and finds the same tree as before, in this union and in one opened on the new stack. */
+static void assert_rotates(struct bed *b, unsigned nlowers)
+{
+	char *before = tree_of_union(b, TREE_MTIME | TREE_NLINK), *after;
+	const char *lowers[16];
+	struct ply_union_config cfg = b->cfg;
+	struct ply_why why;
+
+	assert_ok(rotate(b, "snap"));
+	after = tree_of_union(b, TREE_MTIME | TREE_NLINK);
+	assert_same_tree(before, after);
+	free(after);
+	ply_union_close(b->u);
+	b->u = NULL;
+	lowers[0] = strdup(bed_path(b, "snap"));
+	for (unsigned i = 0; i < nlowers; i++)
+		lowers[i + 1] = strdup(bed_path(b, "l%u", i));
+	cfg.lowers = lowers;
+	cfg.nlowers = nlowers + 1;
+	cfg.upper = strdup(bed_path(b, "up"));
+	cfg.work = strdup(bed_path(b, "work"));
+	assert_ok(ply_union_open(&cfg, &b->u, &why));
+	after = tree_of_union(b, TREE_MTIME | TREE_NLINK);
+	assert_same_tree(before, after);
+	free(after);
+	free(before);
+	for (unsigned i = 0; i <= nlowers; i++)
+		free((char *)lowers[i]);
+	free((char *)cfg.upper);
+	free((char *)cfg.work);
+	bed_close(b);
+}
+
+static void put_layers(struct bed *b)
+{
+	put_file(b, "l0/a", "lower a");
+	put_file(b, "l0/gone", "lower gone");
+	put_file(b, "l0/d/one", "one");
+	put_file(b, "l0/d/two", "two");
+	put_file(b, "l1/d/three", "three");
+	put_file(b, "l1/e/deep/four", "four");
+	put_file(b, "l1/o/old", "old");
+}
+
+static void test_the_tree_is_the_same(void **state)
+{
+	struct bed *b = *state;
+
+	put_layers(b);
+	bed_open(b, 2, 0, NULL);
+	assert_ok(u_write(b, "a", "UPPER", 0));
+	assert_ok(u_unlink(b, "gone"));
+	assert_ok(u_chmod(b, "d/one", 0600));
+	assert_ok(u_unlink(b, "d/two"));
+	assert_ok(u_mkdir(b, "new"));
+	assert_ok(u_put(b, "new/f", "new"));
+	assert_ok(u_link(b, "new/g", "new/f"));
+	assert_ok(u_symlink(b, "new/s", "f"));
+	assert_ok(u_unlink(b, "o/old"));
+	assert_ok(u_rmdir(b, "o"));
+	assert_ok(u_mkdir(b, "o"));
+	assert_rotates(b, 2);
+}
+
+static void test_the_upper_is_fresh_and_the_layer_is_not_written(void **state)
+{
+	struct bed *b = *state;
+
+	put_layers(b);
+	bed_open(b, 2, 0, NULL);
+	assert_ok(u_write(b, "a", "UPPER", 0));
+	assert_ok(rotate(b, "snap"));
+	assert_false(on_disk(b, "up/a"));
+	assert_string_equal(disk_text(b, "snap/a"), "UPPER a");
+	assert_ok(u_write(b, "a", "AGAIN", 0));
+	assert_ok(u_put(b, "d/more", "more"));
+	assert_ok(u_unlink(b, "d/three"));
+	assert_string_equal(disk_text(b, "snap/a"), "UPPER a");
+	assert_string_equal(disk_text(b, "up/a"), "AGAIN a");
+	assert_false(on_disk(b, "snap/d"));
+	assert_string_equal(u_ls(b, "d"), "more one two");
+	bed_close(b);
+}
+
+static void test_nodes_go_on(void **state)
+{
+	struct bed *b = *state;
+	struct ply_entry file, dir, gone, meta, below, made;
+	struct statx attr;
+
+	put_layers(b);
+	bed_open(b, 2, 0, NULL);
+	assert_ok(u_write(b, "a", "UPPER", 0));
+	assert_ok(u_put(b, "new", "new"));
+	assert_ok(u_chmod(b, "d/one", 0600));
+	file = u_hold(b, "a");
+	made = u_hold(b, "new");
+	dir = u_hold(b, "d");
+	gone = u_hold(b, "gone");
+	meta = u_hold(b, "d/one");
+	below = u_hold(b, "e/deep/four");
+	assert_ok(u_put(b, "left", "left"));
+	struct ply_entry left = u_hold(b, "left");
+	assert_ok(u_unlink(b, "left"));
+	assert_ok(u_unlink(b, "gone"));
+	assert_ok(rotate(b, "snap"));
+	assert_string_equal(node_text(b, file.node), "UPPER a");
+	assert_string_equal(node_text(b, made.node), "new");
+	assert_string_equal(node_text(b, gone.node), "lower gone");
+	assert_string_equal(node_text(b, meta.node), "one");
+	assert_string_equal(node_text(b, below.node), "four");
+	assert_string_equal(node_text(b, left.node), "left");
+	assert_int_equal(ply_write(b->u, left.node, "LE", 2, 0, 0), 2);
+	assert_string_equal(node_text(b, left.node), "LEft");
+	assert_ok(ply_getattr(b->u, file.node, &attr));
+	assert_int_equal(attr.stx_ino, file.attr.stx_ino);
+	assert_ok(ply_getattr(b->u, dir.node, &attr));
+	assert_int_equal(attr.stx_ino, dir.attr.stx_ino);
+	assert_int_equal(ply_write(b->u, gone.node, "GO", 2, 0, 0), 2);
+	assert_string_equal(node_text(b, gone.node), "GOwer gone");
+	assert_int_equal(ply_write(b->u, below.node, "FO", 2, 0, 0), 2);
+	assert_string_equal(u_text(b, "e/deep/four"), "FOur");
+	assert_int_equal(ply_write(b->u, file.node, "x", 1, 0, 0), 1);
+	assert_string_equal(u_text(b, "a"), "xPPER a");
+	u_drop(b, &file);
+	u_drop(b, &made);
+	u_drop(b, &dir);
+	u_drop(b, &gone);
+	u_drop(b, &meta);
+	u_drop(b, &below);
+	u_drop(b, &left);
+	assert_string_equal(u_text(b, "a"), "xPPER a");
+	bed_close(b);
+}
+
+static void test_moved_directories_are_where_they_were(void **state)
+{
+	struct bed *b = *state;
+	const struct ply_union_config how = { .redirect_dir = PLY_REDIRECT_ON, .sync = 1 };
+
+	put_layers(b);
+	bed_open(b, 2, 0, &how);
+	assert_ok(u_rename(b, "d", "moved", 0));
+	assert_ok(u_rename(b, "e/deep", "moved/deep", 0));
+	assert_rotates(b, 2);
+}
+
+static void test_a_moved_directory_can_be_moved_again_after_it(void **state)
+{
+	struct bed *b = *state;
+	const struct ply_union_config how = { .redirect_dir = PLY_REDIRECT_ON, .sync = 1 };
+	char *before, *after;
+
+	put_layers(b);
+	bed_open(b, 2, 0, &how);
+	assert_ok(u_rename(b, "d", "moved", 0));
+	assert_ok(rotate(b, "snap"));
+	assert_ok(u_rename(b, "moved", "again", 0));
+	assert_string_equal(u_ls(b, "again"), "one three two");
+	assert_string_equal(u_text(b, "again/three"), "three");
+	assert_ok(u_write(b, "again/three", "T", 0));
+	before = tree_of_union(b, TREE_MTIME);
+	assert_ok(rotate(b, "snap2"));
+	after = tree_of_union(b, TREE_MTIME);
+	assert_same_tree(before, after);
+	free(before);
+	free(after);
+	bed_close(b);
+}
+
+static void test_hard_links_stay_one_file(void **state)
+{
+	struct bed *b = *state;
+	struct statx attr;
+
+	put_file(b, "l0/x", "pair");
+	put_link(b, "l0/d/y", "l0/x");
+	put_link(b, "l0/e/z", "l0/x");
+	bed_open(b, 1, 0, NULL);
+	assert_ok(u_write(b, "x", "P", 0));
+	assert_ok(rotate(b, "snap"));
+	assert_string_equal(u_text(b, "d/y"), "Pair");
+	assert_string_equal(disk_text(b, "snap/e/z"), "Pair");
+	assert_ok(u_stat(b, "x", &attr));
+	assert_int_equal(attr.stx_nlink, 3);
+	assert_ok(u_write(b, "d/y", "Q", 0));
+	assert_string_equal(u_text(b, "x"), "Qair");
+	assert_string_equal(u_text(b, "e/z"), "Qair");
+	assert_string_equal(disk_text(b, "snap/x"), "Pair");
+	bed_close(b);
+}
+
+static void test_metadata_only_files_are_settled_or_stay_so(void **state)
+{
+	struct bed *b = *state;
+	const struct ply_union_config how = { .metacopy = 1, .sync = 1 };
+
+	put_layers(b);
+	bed_open(b, 2, 0, &how);
+	assert_ok(u_chmod(b, "a", 0640));
+	assert_ok(u_chmod(b, "d/three", 0640));
+	assert_ok(u_rename(b, "d/three", "d/drei", 0));
+	assert_rotates(b, 2);
+}
+
+static void test_many_rotations(void **state)
+{
+	struct bed *b = *state;
+	char name[16], layer[16];
+
+	put_layers(b);
+	bed_open(b, 2, 0, NULL);
+	for (int i = 0; i < 20; i++) {
+		snprintf(name, sizeof(name), "d/f%d", i);
+		snprintf(layer, sizeof(layer), "snap%d", i);
+		assert_ok(u_put(b, name, name));
+		assert_ok(u_write(b, "a", name, 0));
+		if (i > 2)
+			assert_ok(u_unlink(b, i % 2 ? "d/f0" : "d/f1"));
+		assert_ok(rotate(b, layer));
+		assert_string_equal(u_text(b, name), name);
+		if (i > 2)
+			assert_ok(u_put(b, i % 2 ? "d/f0" : "d/f1", "back"));
+	}
+	assert_string_equal(u_text(b, "d/three"), "three");
+	bed_close(b);
+}
+
+static void test_what_cannot_be_a_layer_is_refused_and_nothing_changes(void **state)
+{
+	struct bed *b = *state;
+	struct ply_why why;
+
+	put_layers(b);
+	put_file(b, "full/f", "f");
+	put_dir(b, "empty");
+	bed_open(b, 2, 0, NULL);
+	assert_ok(u_write(b, "a", "UPPER", 0));
+	assert_int_equal(ply_rotate(b->u, bed_path(b, "full"), &why), -EEXIST);
+	assert_int_equal(ply_rotate(b->u, bed_path(b, "no/such"), &why), -ENOENT);
+	assert_int_equal(ply_rotate(b->u, "relative", &why), -EINVAL);
+	assert_int_equal(ply_rotate(b->u, bed_path(b, "up/inside"), &why), -EINVAL);
+	assert_int_equal(ply_rotate(b->u, bed_path(b, "work/inside"), &why), -EINVAL);
+	assert_false(on_disk(b, "up/inside"));
+	assert_string_equal(disk_text(b, "full/f"), "f");
+	assert_string_equal(disk_text(b, "up/a"), "UPPER a");
+	assert_string_equal(u_text(b, "a"), "UPPER a");
+	assert_ok(rotate(b, "empty"));
+	assert_string_equal(disk_text(b, "empty/a"), "UPPER a");
+	bed_close(b);
+}
+
+static void test_a_readonly_union_has_nothing_to_rotate(void **state)
+{
+	struct bed *b = *state;
+	struct ply_why why;
+
+	put_layers(b);
+	bed_open(b, 2, BED_READONLY, NULL);
+	assert_int_equal(ply_rotate(b->u, bed_path(b, "snap"), &why), -EROFS);
+	bed_close(b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		bed_test(test_the_tree_is_the_same),
+		bed_test(test_the_upper_is_fresh_and_the_layer_is_not_written),
+		bed_test(test_nodes_go_on),
+		bed_test(test_moved_directories_are_where_they_were),
+		bed_test(test_a_moved_directory_can_be_moved_again_after_it),
+		bed_test(test_hard_links_stay_one_file),
+		bed_test(test_metadata_only_files_are_settled_or_stay_so),
+		bed_test(test_many_rotations),
+		bed_test(test_what_cannot_be_a_layer_is_refused_and_nothing_changes),
+		bed_test(test_a_readonly_union_has_nothing_to_rotate),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
