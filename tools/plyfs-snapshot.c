@@ -1,22 +1,26 @@
 /*
- * plyfs-snapshot UPPER LAYER: makes the upper of an unmounted stack a layer of its own. Everything is kept
- * but what ties an upper to one stack, so that the copy can lie in any number of stacks, at any height.
- * The upper itself is not changed, and nobody can mount it meanwhile. The layer appears whole, by one
- * rename, or not at all.
+ * plyfs-snapshot UPPER LAYER: makes the upper of a stack a layer of its own. Everything is kept but what ties an upper
+ * to one stack, so that the copy can lie in any number of stacks, at any height. The layer appears whole, by one rename,
+ * or not at all. Of an unmounted stack, which nobody can mount meanwhile; or of a mounted one, whose users are held while
+ * it is copied, or (--rotate) while its upper directory changes places with an empty one.
  */
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 
 #include "base/sys.h"
+#include "common/args.h"
 #include "common/busy.h"
-#include "common/cli.h"
 #include "common/interrupt.h"
 #include "common/links.h"
+#include "common/live.h"
 #include "common/lost.h"
 #include "common/staging.h"
+#include "common/ties.h"
 #include "common/walk.h"
 #include "layer/copy.h"
 #include "layer/marks.h"
@@ -25,11 +29,39 @@
 #define READLINK_MAX 4096
 #define OWNER "the owner"
 
-static const char usage[] = "[-n] [-q] [-v] [-j] UPPER LAYER";
-static const char text[] =
-	"Makes the upper directory of an unmounted stack a layer: a directory of its own that\n"
-	"shows the same when it is stacked as a lower. LAYER must not exist, or be empty.\n"
-	"Exit status: 0 done, 2 trouble, 3 the upper is in use.\n";
+#define PAUSE_ROTATE_MS 2000
+#define PAUSE_COPY_MS 30000
+#define COMMIT_SECONDS 60
+#define RETRY_MS 50
+
+enum {
+	OPT_ROTATE = 256,
+	OPT_KEEP,
+	OPT_PAUSE,
+	OPT_COMMIT,
+};
+
+static const struct ply_own_option own[] = {
+	{ 'm', "mount", "MNT", "the mounted stack whose upper it is" },
+	{ OPT_ROTATE, "rotate", NULL, "the upper itself becomes the layer; with -m" },
+	{ OPT_KEEP, "keep-redirects", NULL, "let it need the layers below it" },
+	{ OPT_PAUSE, "pause-limit", "MS", "hold the mount's users no longer" },
+	{ OPT_COMMIT, "commit-timeout", "S", "try for so long, 60 by default" },
+	{ 'n', "dry-run", NULL, "change nothing, say what would be done" },
+	{ 0 },
+};
+
+static const struct ply_tool tool = {
+	.usage = "[-jnqv] {[-u] UPPER | -m MNT [--rotate]} LAYER",
+	.text = "Makes the upper directory of a stack a layer: a directory of its own that shows the same\n"
+		"when it is stacked as a lower. LAYER must not exist, or be an empty directory.\n"
+		"Exit status: 0 done, 2 trouble, 3 the upper is in use, or was never quiet.\n",
+	.own = own,
+	.min = 1,
+	.max = 2,
+	.usage_exit = PLY_EXIT_TROUBLE,
+	.needs_no_stack = 1,
+};
 
 struct snapshot {
 	struct ply_cli cli;
@@ -42,32 +74,24 @@ struct snapshot {
 	const char *trouble; /* instead of what an errno says */
 	const struct ply_walk_entry *at;
 	int is_busy;
+	int keeps_redirects;
 	double start;
+
+	/* Of a mounted stack: */
+	struct ply_live live;
+	struct ply_live_cut cut;
+	double give_up; /* when to try no more */
+	double paused;	/* seconds */
+	int rotates;
 };
 
 /* ---- attributes ---- */
 
-/* What says something about one stack only, or about the one mount that wrote it. */
-static const char *const ties[] = {
-	PLY_MARK_ORIGIN,
-	PLY_MARK_IMPURE,
-	PLY_MARK_NLINK,
-	PLY_MARK_UPPER,
-	PLY_MARK_UUID,
-	PLY_MARK_PROTATTR,
-	/* Of a regular file that has its data: without meaning. */
-	PLY_MARK_REDIRECT,
-};
-
 static int takes_mark(void *arg, const char *attr)
 {
-	const char *mark = ply_xattr_mark(attr);
+	const struct snapshot *s = arg;
 
-	(void)arg;
-	for (size_t i = 0; i < sizeof(ties) / sizeof(ties[0]); i++)
-		if (!strcmp(mark, ties[i]))
-			return 0;
-	return 1;
+	return s->keeps_redirects || !ply_is_tie(attr);
 }
 
 static int cannot_keep(void *arg, const char *attr, int err)
@@ -104,7 +128,7 @@ static int refuse_elsewhere(struct snapshot *s, const struct ply_walk_entry *e)
 {
 	int is_dir = S_ISDIR(e->stx.stx_mode), found;
 
-	if (!is_dir && !S_ISREG(e->stx.stx_mode))
+	if (s->keeps_redirects || (!is_dir && !S_ISREG(e->stx.stx_mode)))
 		return 0;
 	found = ply_mark_is_set(&s->from, e->dirfd, e->name,
 				is_dir ? PLY_MARK_REDIRECT : PLY_MARK_METACOPY);
@@ -228,7 +252,8 @@ static void say_entry(struct snapshot *s, const struct ply_walk_entry *e, const 
 	char *path, *quoted;
 
 	s->progress.entries++;
-	if (!s->cli.verbose)
+	/* Words may go to a file of the mount, which waits. */
+	if (!s->cli.verbose || s->live.is_frozen)
 		return;
 	path = ply_walk_path(e);
 	quoted = ply_quote(path);
@@ -306,10 +331,11 @@ static int open_upper(struct snapshot *s, const char *path)
 {
 	int err = ply_layer_open(&s->from, path, PLY_LAYER_UPPER);
 
-	if (!err)
+	/* That of a mount is the server's, which is asked to hold still. */
+	if (!err && s->live.fd < 0)
 		err = ply_lock_upper(s->from.root);
 	if (err == -EBUSY) {
-		s->trouble = "it is in use: unmount it first";
+		s->trouble = "it is in use: unmount it first, or name its mount with -m";
 		s->is_busy = 1;
 	}
 	if (err)
@@ -341,7 +367,7 @@ static int open_target(struct snapshot *s, const char *path)
 	} else if (err == -EEXIST) {
 		s->trouble = "it exists, and is not an empty directory";
 	}
-	if (!err && !s->cli.dry_run)
+	if (!err && !s->cli.dry_run && !s->rotates)
 		err = ply_staging_make(&s->staging);
 	if (err)
 		complain(s, "cannot make the layer", path, err);
@@ -378,26 +404,43 @@ static int walk(struct snapshot *s)
 	return err;
 }
 
-static int build(struct snapshot *s, const char *layer)
+/* A mount that went on by itself has changed under the copy. */
+static int end_pause(struct snapshot *s, double began)
 {
-	struct statx stx;
-	int err = sys_statx(s->from.root, "", STATX_BASIC_STATS, &stx), links_err;
+	int err;
+
+	if (!s->live.is_frozen)
+		return 0;
+	err = ply_live_thaw(&s->live);
+	s->paused = ply_now() - began;
+	if (!err)
+		return 0;
+	ply_tell("copying took longer than the mount's users may be held (--pause-limit): "
+		 "allow more, or use --rotate");
+	s->is_busy = 1;
+	return -EBUSY;
+}
+
+static int start_build(struct snapshot *s, const char *layer, struct statx *root)
+{
+	int err = sys_statx(s->from.root, "", STATX_BASIC_STATS, root);
 
 	s->links = ply_links_new(s->staging.fd);
 	if (!s->links)
 		err = -ENOMEM;
-	if (err) {
-		complain(s, "cannot make the layer", layer, err);
-		return err;
-	}
-	s->to.root = s->staging.fd;
-	warn_of_trusted(s);
-	err = walk(s);
 	if (err)
-		return err;
-	links_err = ply_links_free(s->links);
+		complain(s, "cannot make the layer", layer, err);
+	s->to.root = s->staging.fd;
+	return err;
+}
+
+static int end_build(struct snapshot *s, const char *layer, const struct statx *root)
+{
+	int err = ply_links_free(s->links);
+
 	s->links = NULL;
-	err = links_err ? links_err : copy_attrs(s, s->from.root, "", &stx, s->staging.fd, "");
+	if (!err)
+		err = copy_attrs(s, s->from.root, "", root, s->staging.fd, "");
 	s->progress.what = "writing to disk";
 	if (!err)
 		err = ply_staging_publish(&s->staging);
@@ -408,54 +451,294 @@ static int build(struct snapshot *s, const char *layer)
 	return err;
 }
 
-static void summary(const struct snapshot *s)
+static int build(struct snapshot *s, const char *layer)
 {
-	unsigned long long files = s->files, dirs = s->dirs, whiteouts = s->whiteouts;
-	unsigned long long copied = s->progress.data.copied, shared = s->progress.data.shared;
-	double seconds = ply_now() - s->start;
+	double began = ply_now();
+	struct statx root;
+	int err = start_build(s, layer, &root);
 
-	if (s->cli.json)
-		printf("{\"bytes_copied\":%llu,\"bytes_shared\":%llu,\"directories\":%llu,\"dry_run\":%s,"
-		       "\"files\":%llu,\"not_kept\":%llu,\"seconds\":%.3f,\"type\":\"summary\","
-		       "\"whiteouts\":%llu}\n",
-		       copied, shared, dirs, s->cli.dry_run ? "true" : "false", files,
-		       (unsigned long long)s->lost.count, seconds, whiteouts);
-	else if (!s->cli.quiet)
+	if (!err)
+		err = walk(s);
+	if (!err)
+		err = end_pause(s, began);
+	return err ? err : end_build(s, layer, &root);
+}
+
+static int copy(struct snapshot *s, const char *layer)
+{
+	int err;
+
+	s->progress.what = s->cli.dry_run ? "counting" : "copying";
+	ply_progress_start(&s->progress, s->cli.progress);
+	err = s->cli.dry_run ? walk(s) : build(s, layer);
+	ply_progress_end();
+	return err;
+}
+
+/* ---- of a mounted stack ---- */
+
+/* Until it is quiet for once: 0 and it is frozen, -EBUSY when it never was. */
+static int freeze(struct snapshot *s)
+{
+	int err;
+
+	for (;;) {
+		err = ply_live_freeze(&s->live, &s->cut);
+		if (err != -EBUSY || ply_now() > s->give_up)
+			break;
+		poll(NULL, 0, RETRY_MS);
+	}
+	return err;
+}
+
+static int never_quiet(struct snapshot *s)
+{
+	ply_tell("the mount was too busy to be held for so short a time: see --pause-limit, --commit-timeout");
+	s->is_busy = 1;
+	return -EBUSY;
+}
+
+static int copy_live(struct snapshot *s, const char *layer)
+{
+	int err;
+
+	if (s->cli.dry_run)
+		return copy(s, layer);
+	err = freeze(s);
+	if (!err)
+		err = ply_live_settle(&s->live, &s->cut);
+	if (err)
+		return err == -EBUSY ? never_quiet(s) : err;
+	return copy(s, layer);
+}
+
+static int no_redirect(void *arg, const struct ply_walk_entry *e)
+{
+	return refuse_elsewhere(arg, e);
+}
+
+/* What makes the layer need those below it is not to be found out when it is one. */
+static int check_redirects(struct snapshot *s)
+{
+	static const struct ply_walk_ops ops = { .enter = no_redirect };
+	struct ply_walk_root root = { .fd = s->from.root, .mirror = -1 };
+	char *where = NULL;
+	int err = s->keeps_redirects ? 0 : ply_walk(&root, &ops, s, &where);
+
+	if (err)
+		complain(s, "cannot rotate", where, err);
+	free(where);
+	return err;
+}
+
+static int rotate_once(struct snapshot *s, const char *path)
+{
+	uint64_t pause_us = 0;
+	int err = freeze(s);
+
+	if (!err)
+		err = ply_live_rotate(&s->live, path, &pause_us);
+	s->paused = (double)pause_us / 1e6;
+	return err;
+}
+
+/* The layer is there, and in use. What ties it to this stack means nothing in it, and goes. */
+static int untie(struct snapshot *s, const char *path)
+{
+	struct ply_layer layer;
+	struct ply_untied untied;
+	char *where = NULL;
+	int err = ply_layer_open(&layer, path, PLY_LAYER_UPPER);
+
+	s->progress.what = "untying";
+	ply_progress_start(&s->progress, s->cli.progress);
+	if (!err)
+		err = ply_untie(&layer, &untied, &where);
+	ply_progress_end();
+	if (err)
+		complain(s, "the layer is there, but still has marks of this stack at", where, err);
+	else if (untied.elsewhere && !s->cli.quiet)
+		ply_tell("note: the layer needs those below it, for %llu entries",
+			 (unsigned long long)untied.elsewhere);
+	free(where);
+	ply_layer_close(&layer);
+	return err;
+}
+
+static int rotate(struct snapshot *s, const char *layer)
+{
+	char parent[PATH_MAX], path[2 * PATH_MAX], self[64];
+	int err = check_redirects(s);
+
+	if (err || s->cli.dry_run)
+		return err;
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", s->staging.parent);
+	err = sys_realpath(self, parent);
+	if (err) {
+		complain(s, "cannot find", layer, err);
+		return err;
+	}
+	snprintf(path, sizeof(path), "%s/%s", strcmp(parent, "/") ? parent : "", s->staging.name);
+	do
+		err = rotate_once(s, path);
+	while ((err == -EAGAIN || err == -EBUSY) && ply_now() < s->give_up);
+	if (err)
+		return err == -EAGAIN || err == -EBUSY ? never_quiet(s) : err;
+	return untie(s, path);
+}
+
+static int of_mount(struct snapshot *s, const char *layer)
+{
+	struct ply_ctl_layer upper;
+	int err = ply_live_layer(&s->live, 0, &upper);
+
+	if (!err && !*upper.path) {
+		ply_tell("the mount is read-only: it has no upper directory");
+		err = -EROFS;
+	}
+	if (!err)
+		err = open_upper(s, upper.path);
+	if (!err)
+		err = open_target(s, layer);
+	if (err)
+		return err;
+	return s->rotates ? rotate(s, layer) : copy_live(s, layer);
+}
+
+static int of_upper(struct snapshot *s, const char *upper, const char *layer)
+{
+	int err = open_upper(s, upper);
+
+	if (!err)
+		err = open_target(s, layer);
+	if (!err && !s->cli.dry_run)
+		warn_of_trusted(s);
+	return err ? err : copy(s, layer);
+}
+
+/* ---- what is said ---- */
+
+static void summarise_json(const struct snapshot *s)
+{
+	printf("{\"bytes_copied\":%llu,\"bytes_shared\":%llu,\"directories\":%llu,\"dry_run\":%s,"
+	       "\"files\":%llu,\"not_kept\":%llu,\"pause_ms\":%.3f,\"rotated\":%s,\"seconds\":%.3f,"
+	       "\"type\":\"summary\",\"whiteouts\":%llu}\n",
+	       (unsigned long long)s->progress.data.copied,
+	       (unsigned long long)s->progress.data.shared, (unsigned long long)s->dirs,
+	       s->cli.dry_run ? "true" : "false", (unsigned long long)s->files,
+	       (unsigned long long)s->lost.count, s->paused * 1000, s->rotates ? "true" : "false",
+	       ply_now() - s->start, (unsigned long long)s->whiteouts);
+}
+
+static void summarise(const struct snapshot *s)
+{
+	const char *would_be = s->cli.dry_run ? "would be: " : "";
+
+	if (s->rotates)
+		printf("%sthe upper is the topmost lower layer; %.1f s\n", would_be,
+		       ply_now() - s->start);
+	else
 		printf("%s%llu files, %llu directories, %llu whiteouts; %s %s, %s shared; %.1f s\n",
-		       s->cli.dry_run ? "would be: " : "", files, dirs, whiteouts,
-		       ply_amount(copied).text, s->cli.dry_run ? "at most" : "copied",
-		       ply_amount(shared).text, seconds);
+		       would_be, (unsigned long long)s->files, (unsigned long long)s->dirs,
+		       (unsigned long long)s->whiteouts, ply_amount(s->progress.data.copied).text,
+		       s->cli.dry_run ? "at most" : "copied",
+		       ply_amount(s->progress.data.shared).text, ply_now() - s->start);
+	if (s->live.fd >= 0 && !s->cli.dry_run)
+		printf("paused for %.1f ms\n", s->paused * 1000);
+}
+
+/* A later mount must name the new layer. */
+static void say_stack(struct snapshot *s)
+{
+	struct ply_ctl_layer layer;
+	const char *colon = "";
+
+	printf("next mount: lowerdir=");
+	for (unsigned i = 1; !ply_live_layer(&s->live, i, &layer); i++) {
+		printf("%s", layer.is_data_only ? "::" : colon);
+		for (const char *c = layer.path; *c; c++)
+			printf("%s%c", strchr("\\:,", *c) ? "\\" : "", *c);
+		colon = ":";
+	}
+	putchar('\n');
+}
+
+static void tell_result(struct snapshot *s)
+{
+	if (!s->cli.quiet)
+		ply_lost_tell(&s->lost);
+	if (!s->cli.quiet && s->cut.was_mapped)
+		ply_tell("note: mapped files were written all the time; what was stored to them may be there "
+			 "without what was stored before");
+	if (s->cli.json) {
+		summarise_json(s);
+	} else if (!s->cli.quiet) {
+		summarise(s);
+		if (s->rotates && !s->cli.dry_run)
+			say_stack(s);
+	}
+}
+
+/* ---- the command line ---- */
+
+static unsigned number(const struct ply_args *a, int letter, unsigned otherwise)
+{
+	return a->set[letter] ? (unsigned)ply_args_number(a, letter) : otherwise;
+}
+
+static void check_args(const struct ply_args *a)
+{
+	int has_upper = a->paths.upper != NULL, is_live = a->set['m'] > 0;
+
+	if (a->paths.nlowers || a->zero)
+		ply_args_refuse(&tool, "a snapshot needs no lower layers, and prints no names");
+	if (has_upper + is_live + (a->noperands == 2) != 1)
+		ply_args_refuse(&tool, "one upper, or one mount, and one layer are wanted");
+	if (!is_live && (a->set[OPT_ROTATE] || a->set[OPT_PAUSE] || a->set[OPT_COMMIT]))
+		ply_args_refuse(&tool, "--rotate, --pause-limit and --commit-timeout are for a mounted stack (-m)");
+}
+
+static int run(struct snapshot *s, const struct ply_args *a)
+{
+	const char *layer = a->operands[a->noperands - 1];
+	int err;
+
+	s->rotates = a->set[OPT_ROTATE] > 0;
+	s->keeps_redirects = a->set[OPT_KEEP] > 0;
+	if (!a->set['m'])
+		return of_upper(s, a->paths.upper ? a->paths.upper : a->operands[0], layer);
+	s->cut.pause_ms = number(a, OPT_PAUSE, s->rotates ? PAUSE_ROTATE_MS : PAUSE_COPY_MS);
+	s->cut.all_data = !s->keeps_redirects;
+	s->give_up = s->start + number(a, OPT_COMMIT, COMMIT_SECONDS);
+	err = ply_live_open(&s->live, a->value['m']);
+	return err ? err : of_mount(s, layer);
 }
 
 int main(int argc, char **argv)
 {
 	struct snapshot s = { .from.root = -1,
 			      .to.root = -1,
-			      .staging = { .parent = -1, .fd = -1 } };
-	char **paths = ply_cli_parse(&s.cli, argc, argv, 2, usage, text);
+			      .staging = { .parent = -1, .fd = -1 },
+			      .live.fd = -1 };
+	struct ply_args args;
 	int err;
 
+	ply_args_parse(&args, argc, argv, &tool);
+	check_args(&args);
+	s.cli = args.cli;
+	s.cli.dry_run = args.set['n'] > 0;
 	s.start = ply_now();
 	ply_interrupt_start();
-	err = open_upper(&s, paths[0]);
-	if (!err)
-		err = open_target(&s, paths[1]);
-	if (!err) {
-		s.progress.what = s.cli.dry_run ? "counting" : "copying";
-		ply_progress_start(&s.progress, s.cli.progress);
-		err = s.cli.dry_run ? walk(&s) : build(&s, paths[1]);
-		ply_progress_end();
-	}
+	err = run(&s, &args);
 	ply_interrupt_end();
-	if (!err) {
-		if (!s.cli.quiet)
-			ply_lost_tell(&s.lost);
-		summary(&s);
-	}
+	if (!err)
+		tell_result(&s);
 	ply_links_free(s.links);
+	ply_live_close(&s.live);
 	ply_staging_close(&s.staging);
 	ply_layer_close(&s.from);
 	ply_lost_free(&s.lost);
+	ply_args_free(&args);
 	if (err)
 		ply_interrupt_die();
 	if (!err)

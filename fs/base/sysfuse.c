@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -47,6 +48,11 @@ void sys_close_others(int keep)
 int sys_pidfd_open(pid_t pid)
 {
 	return (int)result(syscall(SYS_pidfd_open, pid, 0));
+}
+
+int sys_ioctl(int fd, unsigned long command, void *arg)
+{
+	return (int)result(ioctl(fd, command, arg));
 }
 
 int sys_chdir(const char *path)

@@ -17,6 +17,8 @@ int sys_dup2(int fd, int as);
 void sys_close_others(int keep);
 /* A descriptor that is readable when the process has ended. */
 int sys_pidfd_open(pid_t pid);
+/* arg is a structure as the command says, or NULL. */
+int sys_ioctl(int fd, unsigned long command, void *arg);
 int sys_chdir(const char *path);
 int sys_umount(const char *path, int flags);
 /* The type of what path is (S_IFMT bits), symlinks followed. */

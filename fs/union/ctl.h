@@ -68,11 +68,12 @@ struct ply_ctl_freeze {
 	uint32_t how;	   /* of enum ply_ctl_freeze_how */
 	uint32_t wait_ms;  /* for what is under way; EBUSY and thawed when that was not enough */
 	uint32_t limit_ms; /* after which it thaws by itself */
-	uint32_t reserved;
-	uint64_t writes; /* that came since it was frozen */
 };
 
-/* Makes the upper a lower layer, of a mount that is frozen, and thaws it. EAGAIN: thawed, and worth another try. */
+/*
+ * Makes the upper a lower layer, of a mount that is frozen whole, and thaws it. EAGAIN: thawed, and worth another try;
+ * ECANCELED: it was thawed before.
+ */
 struct ply_ctl_rotate {
 	char layer[PATH_MAX]; /* absolute */
 	uint64_t pause_us;    /* for which the mount was frozen */

@@ -109,7 +109,6 @@ static int freeze(const struct ply_raw *raw, void *data)
 		err = freeze_changes(raw->w, f, (pid_t)raw->in->pid);
 	else if (f->how == PLY_CTL_FREEZE_ALL)
 		err = ply_gate_freeze_all(&raw->w->gate, f->wait_ms);
-	f->writes = atomic_load(&raw->w->gate.flushed);
 	return err;
 }
 
@@ -146,7 +145,7 @@ static int rotate(const struct ply_raw *raw, void *data)
 	ply_loop_hand_over();
 	err = ply_gate_run_held(&raw->w->gate, rotate_held, &r, &how->pause_us);
 	if (err && !*how->why)
-		snprintf(how->why, sizeof(how->why), "the mount is not frozen");
+		snprintf(how->why, sizeof(how->why), "the mount is not frozen (any more)");
 	return err;
 }
 

@@ -96,21 +96,16 @@ static int hold(struct ply_gate *g, enum ply_gate_class class, const void *buf, 
 
 int ply_gate_enter(struct ply_gate *g, enum ply_gate_class class, const void *buf, size_t len)
 {
-	int state, entered = 1;
+	int state;
 
 	if (class == PLY_GATE_CONTROL)
 		return 1;
 	atomic_fetch_add(&g->running[class], 1);
 	state = atomic_load(&g->state);
-	if (state == PLY_GATE_OPEN)
+	if (passes(state, class))
 		return 1;
-	if (!passes(state, class)) {
-		step_back(g, class);
-		entered = hold(g, class, buf, len);
-	}
-	if (entered > 0 && class == PLY_GATE_FLUSH)
-		atomic_fetch_add(&g->flushed, 1);
-	return entered;
+	step_back(g, class);
+	return hold(g, class, buf, len);
 }
 
 void ply_gate_leave(struct ply_gate *g, enum ply_gate_class class)
@@ -248,7 +243,6 @@ static int start_locked(struct ply_gate *g, uint32_t limit_ms, int pid_fd)
 	/* Too late for the last one. */
 	sys_read(g->wake_fd, &count, sizeof(count));
 	atomic_store(&g->state, PLY_GATE_CHANGES_HELD);
-	atomic_store(&g->flushed, 0);
 	g->since_us = now_us();
 	err = pthread_create(&g->keeper, NULL, keep, g);
 	g->has_keeper = !err;
@@ -282,7 +276,7 @@ int ply_gate_freeze_all(struct ply_gate *g, uint32_t wait_ms)
 
 	pthread_mutex_lock(&g->lock);
 	if (atomic_load(&g->state) != PLY_GATE_CHANGES_HELD) {
-		err = -EINVAL;
+		err = -ECANCELED;
 	} else {
 		atomic_store(&g->state, PLY_GATE_ALL_HELD);
 		if (!wait_for_locked(g, PLY_GATE_FLUSH, wait_ms)) {
@@ -296,7 +290,7 @@ int ply_gate_freeze_all(struct ply_gate *g, uint32_t wait_ms)
 
 int ply_gate_run_held(struct ply_gate *g, int (*fn)(void *arg), void *arg, uint64_t *us)
 {
-	int err = -EINVAL;
+	int err = -ECANCELED;
 
 	/* The keeper wants the lock to open it. */
 	pthread_mutex_lock(&g->lock);

@@ -31,7 +31,6 @@ struct ply_gate {
 
 	_Atomic int state;	     /* enum ply_gate_state; changed under lock */
 	_Atomic unsigned running[2]; /* requests being served, by class */
-	_Atomic uint64_t flushed;    /* of class FLUSH, since it was frozen */
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* running fell, or the state changed */
 	struct ply_gate_held *first, **end;
@@ -58,11 +57,11 @@ void ply_gate_leave(struct ply_gate *gate, enum ply_gate_class class);
  * again.
  */
 int ply_gate_freeze(struct ply_gate *gate, uint32_t wait_ms, uint32_t limit_ms, int pid_fd);
-/* Of a frozen gate: holds all, and waits. -EBUSY: not in time; -EINVAL: it was not frozen (any more). */
+/* Of a frozen gate: holds all, and waits. -EBUSY: not in time; -ECANCELED: it was not frozen (any more). */
 int ply_gate_freeze_all(struct ply_gate *gate, uint32_t wait_ms);
 /*
  * Keeps it from opening by itself while fn works, which finds that all are held, and then opens it. Returns what fn does;
- * -EINVAL when it was not so. *us is for how long it was frozen.
+ * -ECANCELED when it was not so. *us is for how long it was frozen.
  */
 int ply_gate_run_held(struct ply_gate *gate, int (*fn)(void *arg), void *arg, uint64_t *us);
 /* -EINVAL when it was open. */

@@ -294,7 +294,7 @@ void ply_args_parse(struct ply_args *a, int argc, char **argv, const struct ply_
 	a->noperands = argc - optind;
 	if (a->noperands < tool->min || a->noperands > tool->max)
 		ply_args_refuse(tool, "too %s operands", a->noperands < tool->min ? "few" : "many");
-	if (!a->paths.upper && a->paths.nlowers == a->paths.ndata)
+	if (!tool->needs_no_stack && !a->paths.upper && a->paths.nlowers == a->paths.ndata)
 		ply_args_refuse(tool, "no layer is given");
 	if (a->cli.json && a->zero)
 		ply_args_refuse(tool, "--json or --null, not both");

@@ -32,6 +32,7 @@ struct ply_tool {
 	const struct ply_own_option *own; /* ended by one without name */
 	int min, max;			  /* operands */
 	int usage_exit;			  /* what a wrong command line ends with */
+	int needs_no_stack;		  /* what it works on is given in other words */
 };
 
 #define PLY_LETTERS 300

@@ -1,0 +1,197 @@
+/* A client of a running server. While a mount is frozen nothing here opens a path in it, nor writes to the terminal. */
+#include "live.h"
+
+#include <errno.h>
+#include <linux/fuse.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/sys.h"
+#include "base/sysfuse.h"
+#include "cli.h"
+
+#define FLUSH_SECONDS 1	 /* for one call, so that an interrupt waits no longer */
+#define FLUSH_ROUNDS 600 /* of a mount that is written all the time */
+#define SYNC_ROUNDS 8
+
+static int complain(const struct ply_live *live, const char *what, const char *why, int err)
+{
+	char *quoted = ply_quote(live->mountpoint);
+
+	if (err == -EINTR)
+		ply_tell("interrupted");
+	else
+		ply_tell("cannot %s %s: %s", what, quoted, why && *why ? why : strerror(-err));
+	free(quoted);
+	return err;
+}
+
+int ply_live_open(struct ply_live *live, const char *mountpoint)
+{
+	struct ply_ctl_status status;
+	const char *why = NULL;
+	int err = 0;
+
+	*live = (struct ply_live){ .mountpoint = mountpoint };
+	live->fd = sys_open(AT_FDCWD, mountpoint, O_RDONLY | O_DIRECTORY, 0);
+	if (live->fd < 0)
+		return complain(live, "open", NULL, live->fd);
+	err = sys_ioctl(live->fd, PLY_CTL_STATUS, &status);
+	if (err == -ENOTTY || err == -EINVAL || err == -ENOSYS)
+		why = "it is not the root of a plyfs mount, or of one that is too old";
+	else if (err == -EPERM)
+		why = "only root and who mounted it may";
+	if (!err && status.version != PLY_CTL_VERSION) {
+		err = -EPROTO;
+		why = "its server speaks another language than this program: they are of different versions";
+	}
+	return err ? complain(live, "ask", why, err) : 0;
+}
+
+void ply_live_close(struct ply_live *live)
+{
+	if (live->is_frozen)
+		ply_live_thaw(live);
+	if (live->fd >= 0)
+		sys_close(live->fd);
+	live->fd = -1;
+}
+
+int ply_live_status(struct ply_live *live, struct ply_ctl_status *status)
+{
+	int err = sys_ioctl(live->fd, PLY_CTL_STATUS, status);
+
+	return err ? complain(live, "ask", NULL, err) : 0;
+}
+
+int ply_live_layer(struct ply_live *live, unsigned index, struct ply_ctl_layer *layer)
+{
+	int err;
+
+	layer->index = index;
+	err = sys_ioctl(live->fd, PLY_CTL_LAYER, layer);
+	return err && err != -ENOENT ? complain(live, "ask", NULL, err) : err;
+}
+
+/* ---- the cut ---- */
+
+static int flush(struct ply_live *live, const struct ply_live_cut *cut)
+{
+	struct ply_ctl_flush f = { .seconds = FLUSH_SECONDS, .all_data = (uint32_t)cut->all_data };
+	int err = 0;
+
+	f.left = 1;
+	for (int i = 0; i < FLUSH_ROUNDS && f.left && !err; i++)
+		err = sys_ioctl(live->fd, PLY_CTL_FLUSH, &f);
+	return err ? complain(live, "settle", f.why, err) : 0;
+}
+
+/* Everything that need not wait for the freeze, so that the freeze is short. */
+static int get_ready(struct ply_live *live, const struct ply_live_cut *cut)
+{
+	int err = flush(live, cut);
+
+	if (!err) {
+		err = sys_ioctl(live->fd, PLY_CTL_READY, NULL);
+		if (!err)
+			err = sys_syncfs(live->fd);
+		if (err)
+			return complain(live, "flush", NULL, err);
+		err = flush(live, cut);
+	}
+	return err;
+}
+
+static int writes(struct ply_live *live, uint64_t *n)
+{
+	struct ply_ctl_status status;
+	int err = sys_ioctl(live->fd, PLY_CTL_STATUS, &status);
+
+	*n = status.ops[FUSE_WRITE];
+	return err;
+}
+
+/*
+ * Writers must ask now before they write, and are not answered. What the kernel holds of them is written back. A store to
+ * a mapping asks nobody: when such came in between it is done again, until nothing came.
+ */
+static int write_back(struct ply_live *live, struct ply_live_cut *cut)
+{
+	uint64_t before, after = 0;
+	int err = writes(live, &before);
+
+	cut->was_mapped = 1;
+	for (int i = 0; i < SYNC_ROUNDS && cut->was_mapped && !err; i++) {
+		err = sys_syncfs(live->fd);
+		if (!err)
+			err = writes(live, &after);
+		cut->was_mapped = after != before;
+		before = after;
+	}
+	return err;
+}
+
+static int freeze(struct ply_live *live, struct ply_live_cut *cut)
+{
+	struct ply_ctl_freeze f = { .how = PLY_CTL_FREEZE_CHANGES,
+				    .wait_ms = cut->pause_ms,
+				    .limit_ms = cut->pause_ms };
+	int err = sys_ioctl(live->fd, PLY_CTL_FREEZE, &f);
+
+	if (err)
+		return err;
+	live->is_frozen = 1;
+	err = write_back(live, cut);
+	f.how = PLY_CTL_FREEZE_ALL;
+	if (!err)
+		err = sys_ioctl(live->fd, PLY_CTL_FREEZE, &f);
+	/* It has thawed by itself. */
+	return err == -ECANCELED ? -EBUSY : err;
+}
+
+int ply_live_freeze(struct ply_live *live, struct ply_live_cut *cut)
+{
+	int err = get_ready(live, cut);
+
+	if (err)
+		return err;
+	err = freeze(live, cut);
+	if (!err)
+		return 0;
+	ply_live_thaw(live);
+	return err == -EBUSY ? err : complain(live, "freeze", NULL, err);
+}
+
+int ply_live_settle(struct ply_live *live, const struct ply_live_cut *cut)
+{
+	struct ply_ctl_flush f = { .seconds = cut->pause_ms / 1000 + 1,
+				   .all_data = (uint32_t)cut->all_data };
+	int err = sys_ioctl(live->fd, PLY_CTL_FLUSH, &f);
+
+	if (err)
+		return complain(live, "settle", f.why, err);
+	return f.left ? -EBUSY : 0;
+}
+
+int ply_live_thaw(struct ply_live *live)
+{
+	int err = sys_ioctl(live->fd, PLY_CTL_THAW, NULL);
+
+	live->is_frozen = 0;
+	return err;
+}
+
+int ply_live_rotate(struct ply_live *live, const char *layer, uint64_t *pause_us)
+{
+	struct ply_ctl_rotate r = { 0 };
+	int err;
+
+	snprintf(r.layer, sizeof(r.layer), "%s", layer);
+	err = sys_ioctl(live->fd, PLY_CTL_ROTATE, &r);
+	live->is_frozen = 0;
+	*pause_us = r.pause_us;
+	if (err == -ECANCELED)
+		return -EBUSY;
+	return err && err != -EAGAIN ? complain(live, "rotate the upper of", r.why, err) : err;
+}

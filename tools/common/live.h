@@ -1,0 +1,41 @@
+/*
+ * Talking to the server of a mount, by the ioctls of union/ctl.h. Errors are told to the user here, in sentences, and
+ * returned as -errno.
+ */
+#ifndef PLY_TOOLS_LIVE_H
+#define PLY_TOOLS_LIVE_H
+
+#include "union/ctl.h"
+
+struct ply_live {
+	const char *mountpoint;
+	int fd; /* of the mount's root, or -1 */
+	int is_frozen;
+};
+
+/* How a consistent cut is to be had. */
+struct ply_live_cut {
+	unsigned pause_ms; /* the longest freeze */
+	int all_data;	   /* bring up the data of metadata-only files, too */
+	int was_mapped;	   /* out: mapped files were written all the time, so their order is not kept */
+};
+
+int ply_live_open(struct ply_live *live, const char *mountpoint);
+/* Thaws what is still frozen. */
+void ply_live_close(struct ply_live *live);
+int ply_live_status(struct ply_live *live, struct ply_ctl_status *status);
+/* -ENOENT, without a word, beyond the last layer. */
+int ply_live_layer(struct ply_live *live, unsigned index, struct ply_ctl_layer *layer);
+
+/*
+ * Brings the upper up to date and freezes the mount so that nothing which the kernel holds is missing in it: if a write
+ * is there, all that had ended before it began are. -EBUSY: not in time, and it is not frozen.
+ */
+int ply_live_freeze(struct ply_live *live, struct ply_live_cut *cut);
+/* Of a frozen mount: settles what is left. */
+int ply_live_settle(struct ply_live *live, const struct ply_live_cut *cut);
+int ply_live_thaw(struct ply_live *live);
+/* Of a frozen mount, which is thawed whatever comes of it: its upper becomes layer. -EAGAIN: try again. */
+int ply_live_rotate(struct ply_live *live, const char *layer, uint64_t *pause_us);
+
+#endif
