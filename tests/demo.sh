@@ -1,6 +1,6 @@
 #!/bin/bash
 # demo: shows on a stack over a real tree what plyfs does, in half a minute: the layers, a copy-up, a whiteout,
-# a directory made anew, the layers unchanged, a snapshot stacked below a new mount. Every claim is checked; the
+# a directory made anew, the layers unchanged, a snapshot of the mount in use, and one stacked below a new mount. Every claim is checked; the
 # first that does not hold ends the demo with status 1. All of it happens in one directory, removed at the end.
 set -u
 umask 022
@@ -142,18 +142,29 @@ title "6. The layers, afterwards"
 proves "base: the same names, modes, owners, times and contents ($base)" equal "$(fingerprint base)" "$base"
 proves "fixes: the same ($fixes)" equal "$(fingerprint fixes)" "$fixes"
 
-title "7. A snapshot: the changes become a layer of their own"
+title "7. A snapshot of the mount in use: its upper becomes a layer"
+say "A program has a file open, and goes on writing to it:"
+run 'exec 5>mnt/log; echo before >&5'
 whole=$(fingerprint mnt)
-run "$umount mnt"
-run 'plyfs-snapshot upper changes'
+run 'plyfs-snapshot -m mnt --rotate changes'
 say "changes holds:"
 below changes | indent
 changes=$(fingerprint changes)
+proves "the mount shows the same tree ($whole)" equal "$(fingerprint mnt)" "$whole"
+proves "and upper is empty again" equal "$(below upper)" ""
+run 'echo after >&5; exec 5>&-'
+run 'cat mnt/log'
+proves "the program's file has both lines" equal "$(cat mnt/log)" $'before\nafter'
+proves "the layer has what was written before" equal "$(cat changes/log)" before
+proves "and nobody writes to it any more" equal "$(fingerprint changes)" "$changes"
+
+title "8. A snapshot of a stack that is not mounted"
+run "$umount mnt"
+run 'plyfs-snapshot upper later'
 mkdir upper2 work2
-run 'plyfs -o lowerdir=changes:fixes:base,upperdir=upper2,workdir=work2 mnt'
-proves "a new mount on top of it shows the same tree ($whole)" equal "$(fingerprint mnt)" "$whole"
+run 'plyfs -o lowerdir=later:changes:fixes:base,upperdir=upper2,workdir=work2 mnt'
+proves "a new mount on top of both shows what there was" equal "$(cat mnt/log)" $'before\nafter'
 run 'echo And on it goes >mnt/etc/issue'
-proves "and is written to without touching changes" equal "$(fingerprint changes)" "$changes"
 run "$umount mnt"
 proves "upper2 has what came after the snapshot" equal "$(below upper2)" $'etc\netc/issue'
 
