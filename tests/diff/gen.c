@@ -200,6 +200,12 @@ static void make_leaf(struct layer *l, struct place at, const char *name)
 
 /* ---- directories ---- */
 
+/* Hard links are not covered: a hidden name still counts in st_nlink, which a merged tree cannot show. */
+static bool may_cover(const struct layer *l, const char *name)
+{
+	return !l->options->hard_links || strncmp(name, "hl", 2) != 0;
+}
+
 static void make_opaque(struct layer *l, int dir)
 {
 	int fd;
@@ -224,7 +230,7 @@ static bool enter(struct layer *l, struct place *at, const char *name)
 
 	if (dir >= 0 && made) {
 		set_attrs(l, at->dir, name, S_IFDIR);
-		if (!l->bottom && pd_chance(&l->rng, 15))
+		if (!l->bottom && pd_chance(&l->rng, 15) && may_cover(l, name))
 			make_opaque(l, dir);
 	}
 	close(at->dir);
@@ -259,8 +265,11 @@ static char *leaf_name(struct layer *l, struct place at)
 	char *name = NULL;
 
 	if (at.below >= 0 && pd_chance(&l->rng, 45) && pd_list(at.below, &names) == 0) {
-		if (names.count)
-			name = pd_copy_string(names.name[pd_below(&l->rng, (unsigned)names.count)]);
+		const char *found =
+			names.count ? names.name[pd_below(&l->rng, (unsigned)names.count)] : NULL;
+
+		if (found && may_cover(l, found))
+			name = pd_copy_string(found);
 		pd_names_free(&names);
 	}
 	return name ? name : pd_copy_string(pd_pool_name(&l->rng));

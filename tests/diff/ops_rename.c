@@ -55,17 +55,41 @@ static int move_dir(int sdir, const char *from, int ddir, const char *to, const 
 	return err;
 }
 
+/*
+ * Where a mark would be too long, even a file without data in the upper can't get another name. It gets the data first,
+ * and its time back, which goes by that.
+ */
+static int link_object(int sdir, const char *from, int ddir, const char *to, const struct stat *st)
+{
+	struct timespec times[2] = { st->st_atim, st->st_mtim };
+	int fd;
+
+	if (linkat(sdir, from, ddir, to, 0) == 0)
+		return 0;
+	if (errno != EXDEV || !S_ISREG(st->st_mode))
+		return -errno;
+	fd = openat(sdir, from, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	if (linkat(sdir, from, ddir, to, 0) != 0 || utimensat(ddir, to, times, 0) != 0)
+		return -errno;
+	return 0;
+}
+
 static int move_object(int sdir, const char *from, int ddir, const char *to)
 {
 	struct stat st;
+	int err;
 
 	if (fstatat(sdir, from, &st, AT_SYMLINK_NOFOLLOW) != 0)
 		return -errno;
 	if (S_ISDIR(st.st_mode))
 		return move_dir(sdir, from, ddir, to, &st);
-	if (linkat(sdir, from, ddir, to, 0) != 0 || unlinkat(sdir, from, 0) != 0)
-		return -errno;
-	return 0;
+	err = link_object(sdir, from, ddir, to, &st);
+	if (!err && unlinkat(sdir, from, 0) != 0)
+		err = -errno;
+	return err;
 }
 
 static int exchange_objects(const char *p, const char *q)
@@ -282,21 +306,51 @@ static void run_back(struct pd_sys *sys, const struct pd_step *s, struct pd_outc
 }
 
 const struct pd_op pd_ops_rename[] = {
-	{ "rename", 44, NULL, make_rename, run_rename, PD_OP_RENAMES_DIRS, { 0 } },
-	{ "rename_dir", 24, NULL, make_rename_dir, run_rename, PD_OP_RENAMES_DIRS, { 0 } },
-	{ "rename_noreplace", 14, NULL, make_rename_any, run_noreplace, PD_OP_RENAMES_DIRS, { 0 } },
-	{ "rename_exchange", 16, NULL, make_exchange, run_exchange, PD_OP_RENAMES_DIRS, { 0 } },
+	{ "rename", 44, NULL, make_rename, run_rename, PD_OP_RENAMES_DIRS | PD_OP_UNLINKS, { 0 } },
+	{ "rename_dir",
+	  24,
+	  NULL,
+	  make_rename_dir,
+	  run_rename,
+	  PD_OP_RENAMES_DIRS | PD_OP_UNLINKS,
+	  { 0 } },
+	{ "rename_noreplace",
+	  14,
+	  NULL,
+	  make_rename_any,
+	  run_noreplace,
+	  PD_OP_RENAMES_DIRS | PD_OP_UNLINKS,
+	  { 0 } },
+	{ "rename_exchange",
+	  16,
+	  NULL,
+	  make_exchange,
+	  run_exchange,
+	  PD_OP_RENAMES_DIRS | PD_OP_UNLINKS,
+	  { 0 } },
 	{ "rename_whiteout",
 	  8,
 	  NULL,
 	  make_rename_any,
 	  run_whiteout,
-	  PD_OP_RENAMES_DIRS,
+	  PD_OP_RENAMES_DIRS | PD_OP_UNLINKS,
 	  { EINVAL } },
-	{ "rename_bad_flags", 2, NULL, make_rename_any, run_bad_flags, 0, { 0 } },
-	{ "rename_below", 6, NULL, make_below, run_below, PD_OP_RENAMES_DIRS, { 0 } },
-	{ "rename_same", 8, NULL, make_rename, run_same, 0, { 0 } },
-	{ "rename_slash", 4, NULL, make_rename_any, run_slashes, 0, { 0 } },
-	{ "rename_back", 8, NULL, make_rename, run_back, PD_OP_RENAMES_DIRS, { 0 } },
+	{ "rename_bad_flags", 2, NULL, make_rename_any, run_bad_flags, PD_OP_UNLINKS, { 0 } },
+	{ "rename_below",
+	  6,
+	  NULL,
+	  make_below,
+	  run_below,
+	  PD_OP_RENAMES_DIRS | PD_OP_UNLINKS,
+	  { 0 } },
+	{ "rename_same", 8, NULL, make_rename, run_same, PD_OP_UNLINKS, { 0 } },
+	{ "rename_slash", 4, NULL, make_rename_any, run_slashes, PD_OP_UNLINKS, { 0 } },
+	{ "rename_back",
+	  8,
+	  NULL,
+	  make_rename,
+	  run_back,
+	  PD_OP_RENAMES_DIRS | PD_OP_UNLINKS,
+	  { 0 } },
 	{ .name = NULL },
 };

@@ -286,7 +286,7 @@ static void run_list(struct pd_sys *sys, const struct pd_step *s, struct pd_outc
 const struct pd_op pd_ops_slot[] = {
 	{ "h_open", 34, "h open", make_open, run_open, 0, { 0 } },
 	{ "h_create", 14, "h mode", make_create, run_create, 0, { 0 } },
-	{ "h_unlinked", 14, "h", make_unlinked, run_unlinked, 0, { 0 } },
+	{ "h_unlinked", 14, "h", make_unlinked, run_unlinked, PD_OP_UNLINKS, { 0 } },
 	{ "h_close", 12, "h", make_slot, run_close, 0, { 0 } },
 	{ "h_read", 20, "h off len", make_slot, run_read, 0, { 0 } },
 	{ "h_write", 26, "h off len fill", make_slot, run_write, 0, { 0 } },

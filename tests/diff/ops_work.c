@@ -263,16 +263,16 @@ static void run_mkdir_p(struct pd_sys *sys, const struct pd_step *s, struct pd_o
 }
 
 const struct pd_op pd_ops_work[] = {
-	{ "rm_rf", 6, NULL, make_tree, run_rm_rf, 0, { 0 } },
+	{ "rm_rf", 6, NULL, make_tree, run_rm_rf, PD_OP_EMPTIES, { 0 } },
 	{ "cp_a", 10, NULL, make_tree_copy, run_cp_a, 0, { 0 } },
 	{ "find", 6, NULL, make_tree, run_find, 0, { 0 } },
-	{ "dpkg", 16, "len fill mode", make_file, run_dpkg, 0, { 0 } },
-	{ "replace", 12, "len fill", make_file, run_replace, 0, { 0 } },
-	{ "git_object", 8, "len fill", make_unpack, run_object, 0, { 0 } },
-	{ "lockfile", 10, "len fill", make_file, run_lockfile, 0, { 0 } },
-	{ "unpack", 16, "len fill mode", make_unpack, run_unpack, 0, { 0 } },
+	{ "dpkg", 16, "len fill mode", make_file, run_dpkg, PD_OP_UNLINKS, { 0 } },
+	{ "replace", 12, "len fill", make_file, run_replace, PD_OP_UNLINKS, { 0 } },
+	{ "git_object", 8, "len fill", make_unpack, run_object, PD_OP_UNLINKS, { 0 } },
+	{ "lockfile", 10, "len fill", make_file, run_lockfile, PD_OP_UNLINKS, { 0 } },
+	{ "unpack", 16, "len fill mode", make_unpack, run_unpack, PD_OP_UNLINKS, { 0 } },
 	{ "journal", 8, "len fill", make_file, run_journal, 0, { 0 } },
-	{ "mv", 16, NULL, make_mv, run_mv, 0, { 0 } },
+	{ "mv", 16, NULL, make_mv, run_mv, PD_OP_UNLINKS, { 0 } },
 	{ "mkdir_p", 8, NULL, make_tree, run_mkdir_p, 0, { 0 } },
 	{ .name = NULL },
 };

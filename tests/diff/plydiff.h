@@ -6,6 +6,7 @@
  *   util   text, random numbers, quoting        gen    layers from a seed, and their merge (merge)
  *   copy   objects with all their attributes    tree   a whole tree, collected and compared
  *   look   one object before and after a step   guard  the process that ends hangs and leftovers
+ *   links  lower files with several names
  *   mount  the systems                          steps  operations as lines of text
  *   ops_*  the table of operations              run    a sequence; shrink: the shortest that fails
  */
@@ -216,6 +217,7 @@ enum pd_kind { PD_PLAIN, PD_OVERLAY, PD_PROGRAM };
 struct pd_sys {
 	enum pd_kind kind;
 	bool tested;	     /* the one under test; the others are judges */
+	bool hard_links;     /* lower layers have files with several names */
 	bool probing;	     /* asked only whether it refuses too: nothing may be done by hand */
 	const char *name;    /* "plain", "overlay", or the last part of the program's path */
 	const char *program; /* of PD_PROGRAM */
@@ -355,6 +357,8 @@ void pd_note_holds(struct pd_outcome *o, const char *label, int holds);
 enum pd_op_flags {
 	PD_OP_META = 1,		/* belongs to the run itself: check, remount, ... */
 	PD_OP_RENAMES_DIRS = 2, /* EXDEV for a directory is a refusal */
+	PD_OP_UNLINKS = 4,	/* may remove the names p and q */
+	PD_OP_EMPTIES = 8,	/* may remove names below the directory p */
 };
 
 struct pd_op {
@@ -437,6 +441,8 @@ bool pd_outcomes_agree(const struct pd_step *step, const struct pd_outcome *plai
 		       const struct pd_outcome *got, const struct pd_sys *sys,
 		       struct pd_failure *failure);
 void pd_outcome_free(struct pd_outcome *o);
+/* Brings up the files with several names of which the step may remove one: see links.c. */
+void pd_links_bring_up(const struct pd_step *step);
 /* Runs a step on one system, with the looks it asks for. */
 void pd_step_run(struct pd_sys *sys, const struct pd_step *step, struct pd_outcome *o);
 

@@ -26,5 +26,13 @@ run() {
 }
 
 run "${SEED:-1}" "$seeds" "" "$@" || exit
+[ $# = 0 ] || exit 0
 # Directories of layers are renamed by marks; once more by copying.
-[ $# != 0 ] || run "${SEED:-100}" $(((seeds + 3) / 4)) ,redirect_dir=copy
+run "${SEED:-100}" $(((seeds + 3) / 4)) ,redirect_dir=copy || exit
+
+# The kernel with all of its formats, as a judge, and as one who goes on with what plyfs wrote, and the reverse: the index
+# of hard links, directories renamed by marks, files that are metadata only.
+kernel=index=on,redirect_dir=on,metacopy=on
+run "${SEED:-200}" $(((seeds + 3) / 4)) ,metacopy=on --ovl-opts $kernel --hardlinks same-mount --marks kernel || exit
+run "${SEED:-300}" $(((seeds + 6) / 7)) "" --ovl-opts $kernel --hardlinks same-mount --marks kernel || exit
+run "${SEED:-400}" $(((seeds + 6) / 7)) ,metacopy=on --ovl-opts $kernel --reader-opts redirect_dir=on,metacopy=on

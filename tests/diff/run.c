@@ -73,6 +73,7 @@ static void add_union(struct run *r, enum pd_kind kind, const char *options)
 	r->sys[r->count] = (struct pd_sys){
 		.kind = kind,
 		.tested = r->count == 0,
+		.hard_links = r->stack->options.hard_links,
 		.name = name,
 		.program = pd_opt.mounter,
 		.options = options,
@@ -166,7 +167,7 @@ static void fail_tree(struct run *r, const char *moment, const struct pd_sys *sy
 	pd_free(lines);
 }
 
-/* A judge's directories whose times moved, as is known of it, get the right ones, so that they stay comparable. */
+/* What a judge's times moved of, as is known of it, gets the right ones, so that it stays comparable. */
 static void mend_times(const struct pd_sys *sys, const struct pd_tree *plain,
 		       const struct pd_tree *got)
 {
@@ -176,8 +177,7 @@ static void mend_times(const struct pd_sys *sys, const struct pd_tree *plain,
 					     { .tv_sec = a->st.stx_mtime.tv_sec,
 					       .tv_nsec = a->st.stx_mtime.tv_nsec } };
 
-		if (!S_ISDIR(a->st.stx_mode) || pd_is_clock(a->st.stx_mtime) ||
-		    !pd_is_clock(b->st.stx_mtime))
+		if (pd_is_clock(a->st.stx_mtime) || !pd_is_clock(b->st.stx_mtime))
 			continue;
 		utimensat(sys->rootfd, *a->path ? a->path : ".", times, AT_SYMLINK_NOFOLLOW);
 	}
@@ -452,17 +452,19 @@ static bool is_dead(const struct run *r)
 
 static void finish(struct run *r)
 {
+	bool linked = r->stack->options.hard_links;
 	struct pd_tree plain;
 
+	/* What an index says is seen only by those who have the upper as theirs. */
 	if (!r->failure->failed)
-		remount(r, 0);
+		remount(r, linked && pd_opt.swap ? SWAP : 0);
 	if (r->failure->failed)
 		return;
 	pd_tree_collect(&plain, plain_of(r)->rootfd, 0);
 	unmount_unions(r);
 	if (!r->failure->failed)
 		check_layers(r);
-	if (!r->failure->failed && pd_opt.reader && kernel_can_read(r->stack))
+	if (!r->failure->failed && pd_opt.reader && !linked && kernel_can_read(r->stack))
 		check_reader(r, &plain);
 	pd_tree_free(&plain);
 }

@@ -91,6 +91,8 @@ static bool enter(const struct pd_sys *sys, struct pd_outcome *o)
 static void watched(struct pd_sys *sys, const struct pd_step *step, struct pd_outcome *o)
 {
 	defuse(sys, step);
+	if (sys->hard_links)
+		pd_links_bring_up(step);
 	if (step->look >= 2)
 		look_at(step, o->before, 0);
 	clock_gettime(CLOCK_REALTIME, &o->started);

@@ -1,0 +1,50 @@
+/*
+ * Lower files with several names. When one name is hidden before the file was brought up, st_nlink still counts it,
+ * since nothing in the upper says how many are left. So such a file is brought up before a step removes one of its
+ * names; the others are then found by the index alone.
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "plydiff.h"
+
+enum { MAX_DEPTH = 100 };
+
+static void bring_up(int dir, const char *name)
+{
+	struct stat st;
+
+	/* A change without effect. */
+	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+	    st.st_nlink > 1)
+		fchmodat(dir, name, st.st_mode & 07777, 0);
+}
+
+static void bring_up_below(int dir, const char *name, int depth)
+{
+	int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct pd_names names;
+
+	if (fd < 0) {
+		bring_up(dir, name);
+		return;
+	}
+	if (depth < MAX_DEPTH && pd_list(fd, &names) == 0) {
+		for (size_t i = 0; i < names.count; i++)
+			bring_up_below(fd, names.name[i], depth + 1);
+		pd_names_free(&names);
+	}
+	close(fd);
+}
+
+void pd_links_bring_up(const struct pd_step *step)
+{
+	if (step->op->flags & PD_OP_UNLINKS) {
+		bring_up(AT_FDCWD, step->p);
+		if (step->q)
+			bring_up(AT_FDCWD, step->q);
+	}
+	if (step->op->flags & PD_OP_EMPTIES)
+		bring_up_below(AT_FDCWD, step->p, 0);
+}
