@@ -154,6 +154,8 @@ static int open_union(struct program *p)
 	}
 	if (err)
 		ply_error("%s", why.text);
+	else
+		ply_union_tell_lacks(p->u);
 	return err;
 }
 

@@ -242,7 +242,7 @@ static int is_any_whiteout(struct snapshot *s, const struct ply_walk_entry *e)
 	if (ply_is_whiteout(&e->stx))
 		return 1;
 	if (ply_is_aufs_name(e->name))
-		return strncmp(e->name, PLY_AUFS_META, strlen(PLY_AUFS_META)) != 0;
+		return ply_aufs_target(e->name) != NULL;
 	return S_ISREG(e->stx.stx_mode) && !e->stx.stx_size &&
 	       ply_mark_xwhiteout(&s->from, e->dirfd, e->name) == 1;
 }

@@ -88,12 +88,22 @@ static void set_lacking(int *flag)
 	__atomic_store_n(flag, 1, __ATOMIC_RELAXED);
 }
 
-/* After a failure: must the xattr call be made the old way? The new ones refuse O_PATH descriptors. */
+/*
+ * After a failure of an xattr call: the new ones refuse O_PATH descriptors themselves, but not what is found from
+ * there. So a directory is asked for as ".", without /proc.
+ */
+static int wants_dot(const char *name)
+{
+	return errno == EBADF && !*name;
+}
+
+/* Must the xattr call be made the old way? */
 static int wants_old_xattr(const char *name)
 {
 	if (errno == ENOSYS)
 		set_lacking(&lacks_xattrat);
-	return errno == ENOSYS || (errno == EBADF && !*name);
+	return errno == ENOSYS ||
+	       (!*name && (errno == EBADF || errno == ENOTDIR || errno == EACCES));
 }
 
 int sys_open(int dirfd, const char *name, int flags, mode_t mode)
@@ -415,6 +425,9 @@ ssize_t sys_getxattr(int dirfd, const char *name, const char *attr, void *value,
 	if (is_lacking(&lacks_xattrat))
 		return getxattr_old(dirfd, name, attr, value, size);
 	n = syscall(NR_GETXATTRAT, dirfd, name, at_flags(name), attr, &args, sizeof(args));
+	if (n < 0 && wants_dot(name))
+		n = syscall(NR_GETXATTRAT, dirfd, ".", AT_SYMLINK_NOFOLLOW, attr, &args,
+			    sizeof(args));
 	if (n < 0 && wants_old_xattr(name))
 		return getxattr_old(dirfd, name, attr, value, size);
 	return result_size(n);
@@ -436,6 +449,8 @@ ssize_t sys_listxattr(int dirfd, const char *name, char *list, size_t size)
 	if (is_lacking(&lacks_xattrat))
 		return listxattr_old(dirfd, name, list, size);
 	n = syscall(NR_LISTXATTRAT, dirfd, name, at_flags(name), list, size);
+	if (n < 0 && wants_dot(name))
+		n = syscall(NR_LISTXATTRAT, dirfd, ".", AT_SYMLINK_NOFOLLOW, list, size);
 	if (n < 0 && wants_old_xattr(name))
 		return listxattr_old(dirfd, name, list, size);
 	return result_size(n);
@@ -463,6 +478,9 @@ int sys_setxattr(int dirfd, const char *name, const char *attr, const void *valu
 	if (is_lacking(&lacks_xattrat))
 		return setxattr_old(dirfd, name, attr, value, size, flags);
 	res = syscall(NR_SETXATTRAT, dirfd, name, at_flags(name), attr, &args, sizeof(args));
+	if (res < 0 && wants_dot(name))
+		res = syscall(NR_SETXATTRAT, dirfd, ".", AT_SYMLINK_NOFOLLOW, attr, &args,
+			      sizeof(args));
 	if (res < 0 && wants_old_xattr(name))
 		return setxattr_old(dirfd, name, attr, value, size, flags);
 	return result(res);
@@ -484,6 +502,8 @@ int sys_removexattr(int dirfd, const char *name, const char *attr)
 	if (is_lacking(&lacks_xattrat))
 		return removexattr_old(dirfd, name, attr);
 	res = syscall(NR_REMOVEXATTRAT, dirfd, name, at_flags(name), attr);
+	if (res < 0 && wants_dot(name))
+		res = syscall(NR_REMOVEXATTRAT, dirfd, ".", AT_SYMLINK_NOFOLLOW, attr);
 	if (res < 0 && wants_old_xattr(name))
 		return removexattr_old(dirfd, name, attr);
 	return result(res);

@@ -63,6 +63,10 @@ struct ply_binding {
 #define PLY_AUFS_PREFIX_LEN 4
 #define PLY_AUFS_OPAQUE ".wh..wh..opq"
 #define PLY_AUFS_META ".wh..wh." /* AUFS's own files: never shown, never whiteouts */
+/* What a user calls .wh.X is kept by this prefix and X, which no other reader takes for a whiteout of X. */
+#define PLY_AUFS_KEPT ".wh..wh.name."
+#define PLY_AUFS_KEPT_LEN 13
+_Static_assert(sizeof(PLY_AUFS_KEPT) - 1 == PLY_AUFS_KEPT_LEN, "its length");
 
 /* A whiteout is a character device of this number. */
 #define PLY_WHITEOUT_MAJOR 0

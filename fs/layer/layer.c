@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
 #include <stdlib.h>
@@ -63,6 +64,15 @@ static void read_uuid(struct ply_layer *layer)
 	sys_close(fd);
 }
 
+/* The handles of FUSE are numbers of nodes in memory: the same server started again gives them to other files. */
+static void distrust_handles(struct ply_layer *layer)
+{
+	long magic;
+
+	if (!sys_fstype(layer->root, &magic) && magic == FUSE_SUPER_MAGIC)
+		ply_layer_set_lack(layer, PLY_LACKS_HANDLE | PLY_LACKS_OPEN_HANDLE);
+}
+
 int ply_layer_open(struct ply_layer *layer, const char *path, enum ply_layer_kind kind)
 {
 	char real[PATH_MAX];
@@ -83,6 +93,7 @@ int ply_layer_open(struct ply_layer *layer, const char *path, enum ply_layer_kin
 	}
 	layer->dev = makedev(stx.stx_dev_major, stx.stx_dev_minor);
 	read_uuid(layer);
+	distrust_handles(layer);
 	ply_override_detect(layer);
 	return 0;
 }

@@ -22,6 +22,11 @@ enum ply_layer_lack {
 	PLY_LACKS_RENAME_WHITEOUT = 1 << 7,
 	PLY_LACKS_ORIGIN = 1 << 8,   /* the origin mark cannot be written */
 	PLY_LACKS_METACOPY = 1 << 9, /* nor the mark metacopy */
+	/* Of an upper, found by the probes of its opening and told to the user. */
+	PLY_LACKS_MARKS = 1 << 10, /* no space of attributes in which marks could be written */
+	PLY_LACKS_USER_XATTR = 1 << 11,
+	PLY_LACKS_DEVICE = 1 << 12,  /* whiteouts cannot be devices */
+	PLY_LACKS_TMPFILE = 1 << 13, /* O_TMPFILE */
 };
 
 struct ply_layer {

@@ -109,6 +109,34 @@ static int no_mark(ssize_t err)
 	return err == -ENODATA || err == -EPERM || err == -EACCES || err == -EOPNOTSUPP;
 }
 
+const char *ply_aufs_target(const char *disk)
+{
+	const char *target = disk + PLY_AUFS_PREFIX_LEN;
+
+	if (!*target)
+		return NULL;
+	return strncmp(disk, PLY_AUFS_META, sizeof(PLY_AUFS_META) - 1) || ply_is_kept_name(target)
+		       ? target
+		       : NULL;
+}
+
+const char *ply_name_to_disk(const char *name, char disk[PLY_NAME_MAX + 1])
+{
+	if (strncmp(name, PLY_AUFS_PREFIX, PLY_AUFS_PREFIX_LEN) ||
+	    strlen(name) - PLY_AUFS_PREFIX_LEN + PLY_AUFS_KEPT_LEN > PLY_NAME_MAX)
+		return name;
+	snprintf(disk, PLY_NAME_MAX + 1, PLY_AUFS_KEPT "%s", name + PLY_AUFS_PREFIX_LEN);
+	return disk;
+}
+
+const char *ply_name_from_disk(const char *disk, char name[PLY_NAME_MAX + 1])
+{
+	if (!ply_is_kept_name(disk))
+		return disk;
+	snprintf(name, PLY_NAME_MAX + 1, PLY_AUFS_PREFIX "%s", disk + PLY_AUFS_KEPT_LEN);
+	return name;
+}
+
 int ply_mark_aufs_opaque(int dirfd, const char *name)
 {
 	char path[PLY_NAME_MAX + 1 + sizeof(PLY_AUFS_OPAQUE)];

@@ -58,11 +58,30 @@ static inline int ply_is_whiteout(const struct statx *stx)
 	       stx->stx_rdev_minor == PLY_WHITEOUT_MINOR;
 }
 
-/* Is the name one of AUFS's marks, and so never a file of the union? */
-static inline int ply_is_aufs_name(const char *name)
+/* Is it a name by which one of a user's that looks like a mark is kept? */
+static inline int ply_is_kept_name(const char *disk)
 {
-	return !strncmp(name, PLY_AUFS_PREFIX, PLY_AUFS_PREFIX_LEN);
+	return !strncmp(disk, PLY_AUFS_KEPT, PLY_AUFS_KEPT_LEN);
 }
+
+/* Is the name on disk one of AUFS's marks, and so never a file of the union? */
+static inline int ply_is_aufs_name(const char *disk)
+{
+	return !strncmp(disk, PLY_AUFS_PREFIX, PLY_AUFS_PREFIX_LEN) && !ply_is_kept_name(disk);
+}
+
+/* What the AUFS mark disk is a whiteout of, or NULL for those with another meaning. */
+const char *ply_aufs_target(const char *disk);
+
+/*
+ * Users may have names like those of AUFS's marks: a store of image layers is full of them. Layers keep them by
+ * another name, and users of the mount see their own. The union knows those on disk only.
+ *
+ * The name on disk: name itself, or disk. One that would be too long stays a mark's, so it cannot be made.
+ */
+const char *ply_name_to_disk(const char *name, char disk[PLY_NAME_MAX + 1]);
+/* The name that users see: disk itself, or name. */
+const char *ply_name_from_disk(const char *disk, char name[PLY_NAME_MAX + 1]);
 
 /* The handle of a file, as an origin mark holds it: its length, or -errno; -EOPNOTSUPP where there are none. */
 int ply_mark_encode(struct ply_layer *layer, int dirfd, const char *name, struct ply_fh *fh);

@@ -1,6 +1,6 @@
 /*
- * Opening the upper: locks, work directory, probes. What is written later, marks and whiteouts, is in
- * whiteout.c. Both flocks live as long as the descriptors, so a killed server leaves none behind.
+ * Opening the upper: locks, work directory. What its file system can do is found out in probe.c; what is
+ * written later, marks and whiteouts, is in whiteout.c. Both flocks live as long as the descriptors, so a killed server leaves none behind.
  */
 #include "layer/upper.h"
 
@@ -9,9 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sysmacros.h>
 
 #include "base/sys.h"
+#include "layer/probe.h"
 
 struct ply_work_name ply_work_new_name(struct ply_upper *up)
 {
@@ -189,55 +189,6 @@ static int make_work(struct ply_upper *up)
 	return 0;
 }
 
-static int space_works(struct ply_upper *up, const char *prefix)
-{
-	struct ply_work_name name = ply_work_new_name(up);
-	char attr[64];
-	int err = sys_mkdir(up->work, name.text, S_IRWXU);
-
-	if (err)
-		return 0;
-	snprintf(attr, sizeof(attr), "%s" PLY_MARK_OPAQUE, prefix);
-	err = sys_setxattr(up->work, name.text, attr, "y", 1, 0);
-	sys_rmdir(up->work, name.text);
-	return err == 0;
-}
-
-static void probe_space(struct ply_upper *up, const char *wanted)
-{
-	static const char *const tries[] = { PLY_SPACE_TRUSTED_PREFIX, PLY_SPACE_USER_PREFIX };
-
-	up->space = NULL;
-	if (wanted) {
-		up->space = *wanted && space_works(up, wanted) ? wanted : NULL;
-		return;
-	}
-	for (size_t i = 0; i < 2 && !up->space; i++)
-		if (space_works(up, tries[i]))
-			up->space = tries[i];
-}
-
-static int device_works(struct ply_upper *up)
-{
-	struct ply_work_name name = ply_work_new_name(up);
-	int err = sys_mknod(up->work, name.text, S_IFCHR,
-			    makedev(PLY_WHITEOUT_MAJOR, PLY_WHITEOUT_MINOR));
-
-	if (!err)
-		err = sys_unlink(up->work, name.text);
-	return err == 0;
-}
-
-static void probe_kind(struct ply_upper *up, int wanted)
-{
-	if (wanted >= 0)
-		up->kind = (enum ply_whiteout_kind)wanted;
-	else if (device_works(up))
-		up->kind = PLY_KIND_CHAR;
-	else
-		up->kind = up->space ? PLY_KIND_XATTR : PLY_KIND_AUFS;
-}
-
 int ply_upper_open(struct ply_upper *up, struct ply_layer *layer,
 		   const struct ply_upper_config *cfg, const char **what)
 {
@@ -268,8 +219,7 @@ int ply_upper_open(struct ply_upper *up, struct ply_layer *layer,
 		ply_upper_close(up);
 		return err == -EWOULDBLOCK ? -EBUSY : err;
 	}
-	probe_space(up, cfg->space);
-	probe_kind(up, cfg->kind);
+	ply_upper_probe(up, cfg);
 	return 0;
 }
 

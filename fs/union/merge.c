@@ -23,10 +23,9 @@ struct reading {
 /* AUFS marks are collected beside the names and applied at the end: order must not matter. */
 static int add_aufs(struct reading *r, const char *name)
 {
-	if (!strncmp(name, PLY_AUFS_META, sizeof(PLY_AUFS_META) - 1))
-		return 0;
-	return ply_listing_append(r->l, name + PLY_AUFS_PREFIX_LEN, DT_UNKNOWN, PLY_ITEM_WHITEOUT,
-				  0);
+	const char *target = ply_aufs_target(name);
+
+	return target ? ply_listing_append(r->l, target, DT_UNKNOWN, PLY_ITEM_WHITEOUT, 0) : 0;
 }
 
 static int needs_stat(const struct reading *r, unsigned char type)

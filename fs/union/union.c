@@ -309,6 +309,18 @@ static void number_file_systems(struct ply_union *u)
 	}
 }
 
+/* Marks that cannot be read would be another tree than is meant. */
+static int check_attributes(const struct ply_union *u, struct ply_why *why)
+{
+	int err = (int)sys_listxattr(u->layers[PLY_UPPER + 1].root, ".", NULL, 0);
+
+	if (err != -ENOENT)
+		return 0;
+	snprintf(why->text, sizeof(why->text),
+		 "on this kernel attributes are read by way of /proc, which is not mounted");
+	return err;
+}
+
 static int set_up(struct ply_union *u, const struct ply_union_config *cfg, struct ply_why *why)
 {
 	size_t budget = fd_budget(cfg);
@@ -320,6 +332,8 @@ static int set_up(struct ply_union *u, const struct ply_union_config *cfg, struc
 	err = u->fds ? ply_tree_init(u, cfg->upper != NULL) : -ENOMEM;
 	if (!err)
 		err = open_lowers(u, cfg, why);
+	if (!err)
+		err = check_attributes(u, why);
 	if (!err && cfg->upper)
 		err = open_upper(u, cfg, why);
 	if (!err && cfg->upper)

@@ -151,6 +151,8 @@ struct ply_node *ply_node_by_id(struct ply_union *u, uint64_t id);
 int ply_union_readonly(const struct ply_union *u);
 /* An upper whose owners are in an attribute has no access control lists. */
 int ply_union_has_acls(const struct ply_union *u);
+/* Logs a line for each thing that the file systems below lack, and says what it costs; mostly there is none. */
+void ply_union_tell_lacks(const struct ply_union *u);
 
 /* Identity of a caller, for what it makes. umask counts only where the parent has no default ACL. */
 struct ply_cred {

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "layer/marks.h"
 #include "wire/reply.h"
 
 struct page {
@@ -31,8 +32,10 @@ static char *page_add(struct page *page, size_t head, size_t namelen)
 	return at;
 }
 
-static int fill_plus(void *arg, const char *name, const struct ply_entry *entry, uint64_t cookie)
+static int fill_plus(void *arg, const char *disk, const struct ply_entry *entry, uint64_t cookie)
 {
+	char room[PLY_NAME_MAX + 1];
+	const char *name = ply_name_from_disk(disk, room);
 	struct page *page = arg;
 	size_t namelen = strlen(name);
 	struct ply_direntplus *out = (void *)page_add(page, sizeof(*out), namelen);
@@ -48,8 +51,10 @@ static int fill_plus(void *arg, const char *name, const struct ply_entry *entry,
 	return 1;
 }
 
-static int fill_names(void *arg, const char *name, const struct ply_entry *entry, uint64_t cookie)
+static int fill_names(void *arg, const char *disk, const struct ply_entry *entry, uint64_t cookie)
 {
+	char room[PLY_NAME_MAX + 1];
+	const char *name = ply_name_from_disk(disk, room);
 	struct page *page = arg;
 	size_t namelen = strlen(name);
 	struct ply_dirent *out = (void *)page_add(page, sizeof(*out), namelen);

@@ -1,17 +1,24 @@
-/* Operations on names: looking up, making, linking, removing, renaming, forgetting. */
+/*
+ * Operations on names: looking up, making, linking, removing, renaming, forgetting. The union is told each name
+ * as it is kept on disk.
+ */
 #include <errno.h>
 #include <sys/stat.h>
 
 #include "base/ids.h"
+#include "layer/marks.h"
 #include "wire/reply.h"
 
 void ply_op_lookup(fuse_req_t req, fuse_ino_t dir, const char *name)
 {
 	struct ply_wire *w = ply_wire_of(req);
 	struct ply_node *node = ply_wire_node(w, dir);
+	char disk[PLY_NAME_MAX + 1];
 	struct ply_entry entry;
-	int err = node ? ply_lookup(w->cfg.u, node, name, &entry) : -ESTALE;
+	int err = -ESTALE;
 
+	if (node)
+		err = ply_lookup(w->cfg.u, node, ply_name_to_disk(name, disk), &entry);
 	ply_reply_lookup(req, err, &entry);
 }
 
@@ -32,13 +39,14 @@ static void make(fuse_req_t req, fuse_ino_t dir, const char *name, struct ply_ma
 	struct ply_wire *w = ply_wire_of(req);
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
 	struct ply_node *node = ply_wire_node(w, dir);
+	char disk[PLY_NAME_MAX + 1];
 	struct ply_entry entry;
 	int err;
 
 	how.cred = (struct ply_cred){ .uid = ctx->uid, .gid = ctx->gid, .umask = ctx->umask };
 	err = node ? keep_cred(w, &how.cred) : -ESTALE;
 	if (!err)
-		err = ply_create(w->cfg.u, node, name, &how, &entry);
+		err = ply_create(w->cfg.u, node, ply_name_to_disk(name, disk), &how, &entry);
 	ply_reply_entry(req, err, &entry);
 }
 
@@ -78,9 +86,12 @@ void ply_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t dir, const char *nam
 {
 	struct ply_wire *w = ply_wire_of(req);
 	struct ply_node *node = ply_wire_node(w, ino), *to = ply_wire_node(w, dir);
+	char disk[PLY_NAME_MAX + 1];
 	struct ply_entry entry;
-	int err = node && to ? ply_link(w->cfg.u, node, to, name, &entry) : -ESTALE;
+	int err = -ESTALE;
 
+	if (node && to)
+		err = ply_link(w->cfg.u, node, to, ply_name_to_disk(name, disk), &entry);
 	ply_reply_entry(req, err, &entry);
 }
 
@@ -88,7 +99,9 @@ void ply_op_unlink(fuse_req_t req, fuse_ino_t dir, const char *name)
 {
 	struct ply_wire *w = ply_wire_of(req);
 	struct ply_node *node = ply_wire_node(w, dir);
+	char disk[PLY_NAME_MAX + 1];
 
+	name = ply_name_to_disk(name, disk);
 	ply_reply_err(req, node ? ply_unlink(w->cfg.u, node, name) : -ESTALE);
 }
 
@@ -96,7 +109,9 @@ void ply_op_rmdir(fuse_req_t req, fuse_ino_t dir, const char *name)
 {
 	struct ply_wire *w = ply_wire_of(req);
 	struct ply_node *node = ply_wire_node(w, dir);
+	char disk[PLY_NAME_MAX + 1];
 
+	name = ply_name_to_disk(name, disk);
 	ply_reply_err(req, node ? ply_rmdir(w->cfg.u, node, name) : -ESTALE);
 }
 
@@ -105,8 +120,12 @@ void ply_op_rename(fuse_req_t req, fuse_ino_t dir, const char *name, fuse_ino_t 
 {
 	struct ply_wire *w = ply_wire_of(req);
 	struct ply_node *from = ply_wire_node(w, dir), *to = ply_wire_node(w, newdir);
-	int err = from && to ? ply_rename(w->cfg.u, from, name, to, newname, flags) : -ESTALE;
+	char disk[PLY_NAME_MAX + 1], newdisk[PLY_NAME_MAX + 1];
+	int err = -ESTALE;
 
+	if (from && to)
+		err = ply_rename(w->cfg.u, from, ply_name_to_disk(name, disk), to,
+				 ply_name_to_disk(newname, newdisk), flags);
 	ply_reply_err(req, err);
 }
 

@@ -97,6 +97,29 @@ lower_on_plyfs() {
 	down "$L"
 }
 
+# A server that is started again gives the numbers of its nodes to other files: hard links are not known by them.
+other_numbers_on_plyfs() {
+	mkdir "$D/p1"
+	for name in a c; do
+		echo "$name" >"$D/p1/$name"
+		ln "$D/p1/$name" "$D/p1/$name.link"
+	done
+	mount_at "$L" "lowerdir=$D/p1" || fail "no mount: $(cat "$T/mount.log")"
+	up
+	echo more >>"$M/a"
+	eq "the other link" "a more" "$(words cat "$M/a.link")"
+	down
+	down "$L"
+	mount_at "$L" "lowerdir=$D/p1" || fail "no mount: $(cat "$T/mount.log")"
+	stat "$L/c" >"$D/out"
+	up
+	eq "another file" c "$(cat "$M/c")"
+	eq "the changed one" "a more" "$(words cat "$M/a")"
+	down
+	seen=''
+	down "$L"
+}
+
 # Without extended attributes nothing can be marked, yet all is seen.
 no_xattrs() {
 	mount -t ramfs ramfs "$L" || skip "no ramfs"
@@ -169,6 +192,7 @@ for fs in ext4 xfs btrfs tmpfs; do
 done
 holds "an upper on overlayfs" upper_on_overlayfs
 holds "a layer on another plyfs" lower_on_plyfs
+holds "a plyfs below that is started again" other_numbers_on_plyfs
 holds "a layer without xattrs" no_xattrs
 holds "an upper without xattrs" upper_without_xattrs
 holds "a copy-up shares blocks where it can" shared_blocks

@@ -119,7 +119,7 @@ all_forms() {
 	eq "contents" "again back" "$(words cat "$M"/d/f[12])"
 }
 
-# A user's file whose name looks like a whiteout is a file, where no layer has one in that form.
+# A user's file whose name looks like a whiteout is a file.
 odd_names() {
 	mkdir "$L/d"
 	touch "$L/d/wh.x" "$L/d/x"
@@ -129,15 +129,84 @@ odd_names() {
 	eq "names" "null odd wh.x x" "$(names "$M/d")"
 	py "$M" <<'P'
 os.chdir(sys.argv[1])
-# Both answers are good: that it cannot be made, or that it is there from then on.
-if not (e := err(spit, "d/.wh.x", "")):
-    eq("what was made is there", True, os.path.exists("d/.wh.x") and os.path.exists("d/x"))
-elif e not in (errno.EPERM, errno.EINVAL, errno.EACCES):
-    fail(f"making .wh.x: {ename(e)}")
+spit("d/.wh.x", "")
+eq("what was made is there", True, os.path.exists("d/.wh.x") and os.path.exists("d/x"))
 e = err(os.mknod, "d/zero", stat.S_IFCHR | 0o600, os.makedev(0, 0))
 eq("mknod of what would be a whiteout", "EPERM", ename(e))
 eq("the directory still lists", True, "x" in os.listdir("d"))
 P
+}
+
+# They are files of every type, go through every operation, and hide nothing; also as a layer, and where whiteouts
+# have that form themselves.
+names_of_marks() {
+	local form got
+	for form in auto aufs; do
+		rm -rf "$U" "$W" "$D/l2" && mkdir "$U" "$W"
+		rm -rf "${L:?}"/* && mkdir "$L/d"
+		touch "$L/d/x" "$L/d/y" "$L/.wh.z"
+		up "$L" whiteout=$form
+		py "$M" <<'P'
+os.chdir(sys.argv[1])
+os.mkdir("store")
+spit("d/.wh.x", "one")
+spit("store/.wh.f", "two")
+os.mkdir("store/.wh.dir")
+spit("store/.wh.dir/.wh..wh..opq", "")
+os.symlink("x", "store/.wh.sym")
+os.link("d/.wh.x", "d/.wh.hard")
+os.mkfifo("store/.wh.")
+spit("store/.wh..wh.name.f", "three")
+os.mkdir("store/.wh..wh.plnk")
+spit("store/.wh.old", "")
+os.rename("store/.wh.old", "store/.wh.new")
+os.rename("store/.wh.new", "store/new")
+spit("store/.wh.gone", "")
+os.unlink("store/.wh.gone")
+spit(".wh.z", "no whiteout")
+spit("store/.wh." + "n" * 242, "")
+fails("too long a name", "EPERM", spit, "store/.wh." + "n" * 243, "")
+fails("one that is there", "EEXIST", os.mkdir, "store/.wh.dir")
+fails("one that is not", "ENOENT", os.stat, "store/.wh.gone")
+fails("a full directory", "ENOTEMPTY", os.rmdir, "store/.wh.dir")
+os.unlink("store/.wh." + "n" * 242)
+P
+		got=".wh.z d d/.wh.hard d/.wh.x d/x d/y store store/.wh. store/.wh..wh.name.f store/.wh..wh.plnk
+			store/.wh.dir store/.wh.dir/.wh..wh..opq store/.wh.f store/.wh.sym store/new"
+		eq "names with whiteout=$form" "$(xargs <<<"$got")" "$(names "$M")"
+		again
+		eq "names after a remount" "$(xargs <<<"$got")" "$(names "$M")"
+		eq "contents" "oneonetwothree" "$(cat "$M/d/.wh.hard" "$M/d/.wh.x" "$M/store/.wh.f" "$M/store/.wh..wh.name.f")"
+		down
+		# It is a layer now.
+		mv "$U" "$D/l2" && rm -rf "$W" && mkdir "$U" "$W"
+		up "$D/l2:$L" whiteout=$form
+		eq "names as a layer" "$(xargs <<<"$got")" "$(names "$M")"
+		rm "$M/d/.wh.x" "$M/store/.wh.f" && rm -r "$M/store/.wh.dir" && mkdir "$M/store/.wh.dir" || fail "removing"
+		got=$(xargs <<<"$got" | sed 's| d/.wh.x | |; s| store/.wh.dir/.wh..wh..opq store/.wh.f | |')
+		eq "names after removing" "$got" "$(names "$M")"
+		again
+		eq "names after removing and a remount" "$got" "$(names "$M")"
+		down
+	done
+	seen=''
+}
+
+# A store of layers in a mount, as of a container engine in a container: marks in it are marks for a mount of it.
+layers_in_a_mount() {
+	mkdir "$D"/{p1,p2,p3,p,l}
+	mount_at "$D/p" "lowerdir=$D/p1,upperdir=$D/p2,workdir=$D/p3" || fail "no mount: $(cat "$T/mount.log")"
+	mkdir -p "$D/p"/{top/d,base/d,base/gone,u,w}
+	touch "$D/p/base/d/below" "$D/p/base/f" "$D/p/base/gone/g" "$D/p/top/.wh.f" "$D/p/top/.wh.gone" "$D/p/top/d/.wh..wh..opq" "$D/p/top/d/n"
+	U=$D/p/u W=$D/p/w
+	up "$D/p/top:$D/p/base"
+	eq "names" "d d/n" "$(names "$M")"
+	touch "$M/f"
+	rm "$M/d/n"
+	again
+	eq "names after changes" "d f" "$(names "$M")"
+	down
+	down "$D/p"
 }
 
 over_a_whiteout() {
@@ -241,6 +310,8 @@ holds "every form of opaque directory hides all below it" opaque
 holds "a whiteout between two directories cuts them apart" in_the_middle
 holds "all forms mix in one stack" all_forms
 holds "what only looks like a whiteout is none" odd_names
+holds "names like those of whiteouts are names" names_of_marks
+holds "layers that are kept in a mount" layers_in_a_mount
 holds "every type of file can be made over a whiteout, and belongs to its maker" over_a_whiteout
 holds "written whiteouts are names of one 0:0 device, where there is something to hide" written
 holds "written opaque directories are the kernel's" kernel_opaque

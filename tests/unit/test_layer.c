@@ -380,6 +380,49 @@ static void test_an_opaque_mark_is_written_in_the_space_there_is(void **state)
 	}
 }
 
+static int setxattrs;
+
+static int refuse_first_setxattr(enum ply_sys call)
+{
+	return call == PLY_SYS_setxattr && !setxattrs++ ? -EOPNOTSUPP : 0;
+}
+
+static void test_what_is_refused_is_noted_and_a_full_disk_is_no_refusal(void **state)
+{
+	static const struct {
+		enum ply_sys call;
+		int err;
+		unsigned lacks;
+	} cases[] = {
+		{ PLY_SYS_setxattr, -EOPNOTSUPP, PLY_LACKS_MARKS | PLY_LACKS_USER_XATTR },
+		{ PLY_SYS_setxattr, -EPERM, PLY_LACKS_MARKS | PLY_LACKS_USER_XATTR },
+		{ PLY_SYS_setxattr, -ENOSPC, 0 },
+		{ PLY_SYS_setxattr, -EDQUOT, 0 },
+		{ PLY_SYS_mknod, -EPERM, PLY_LACKS_DEVICE },
+		{ PLY_SYS_mknod, -ENOSPC, 0 },
+		{ PLY_SYS_rename, -EINVAL, PLY_LACKS_EXCHANGE | PLY_LACKS_RENAME_WHITEOUT },
+		{ PLY_SYS_rename, -EIO, 0 },
+	};
+	struct bed *b = *state;
+	struct writer w;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		fail_kind(cases[i].call, cases[i].err);
+		open_writer(b, &w, (enum ply_whiteout_kind) - 1);
+		stop_failing();
+		assert_int_equal(atomic_load(&w.layer.lacks), cases[i].lacks);
+		assert_int_equal(w.up.space == NULL, (cases[i].lacks & PLY_LACKS_MARKS) != 0);
+		close_writer(b, &w);
+	}
+	setxattrs = 0;
+	ply_sys_probe = refuse_first_setxattr;
+	open_writer(b, &w, (enum ply_whiteout_kind) - 1);
+	ply_sys_probe = NULL;
+	assert_int_equal(atomic_load(&w.layer.lacks), PLY_LACKS_USER_XATTR);
+	assert_true(ply_upper_is_trusted(&w.up));
+	close_writer(b, &w);
+}
+
 static void test_the_shared_whiteout_is_made_anew_when_it_has_too_many_links(void **state)
 {
 	struct bed *b = *state;
@@ -411,6 +454,7 @@ int main(void)
 		bed_test(test_whiteouts_of_each_form_are_written_and_read),
 		bed_test(test_a_swap_that_fails_leaves_the_directory_where_it_was),
 		bed_test(test_an_opaque_mark_is_written_in_the_space_there_is),
+		bed_test(test_what_is_refused_is_noted_and_a_full_disk_is_no_refusal),
 		bed_test(test_the_shared_whiteout_is_made_anew_when_it_has_too_many_links),
 	};
 

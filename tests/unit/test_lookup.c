@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "inject.h"
+#include "layer/marks.h"
 #include "paths.h"
 
 /* Ways to delete the name "d/x" in layer l1. */
@@ -271,6 +272,47 @@ static void test_reserved_names_are_neither_seen_nor_made(void **state)
 	bed_close(b);
 }
 
+static void test_a_users_name_is_never_an_aufs_mark_on_disk(void **state)
+{
+	static const char *const names[] = {
+		".wh.x",
+		".wh.",
+		".wh..wh..opq",
+		".wh..wh.plnk",
+		".wh..wh.name.x",
+		".wh..wh..wh.name.x",
+		".wh..wh.name",
+		".wh..wh.name..wh.x",
+		"x",
+		".whx",
+		"x.wh.",
+		".",
+	};
+	char disk[PLY_NAME_MAX + 1], back[PLY_NAME_MAX + 1], whiteout[2 * PLY_NAME_MAX];
+	char longest[PLY_NAME_MAX - PLY_AUFS_KEPT_LEN + PLY_AUFS_PREFIX_LEN + 1] = ".wh.",
+									      longer[PLY_NAME_MAX];
+
+	(void)state;
+	memset(longest + PLY_AUFS_PREFIX_LEN, 'n', sizeof(longest) - PLY_AUFS_PREFIX_LEN - 1);
+	snprintf(longer, sizeof(longer), "%sn", longest);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		const char *kept = ply_name_to_disk(names[i], disk);
+
+		assert_false(ply_is_aufs_name(kept));
+		assert_string_equal(ply_name_from_disk(kept, back), names[i]);
+		/* And what AUFS would call its whiteout hides it. */
+		snprintf(whiteout, sizeof(whiteout), PLY_AUFS_PREFIX "%s", kept);
+		assert_true(ply_is_aufs_name(whiteout));
+		assert_string_equal(ply_aufs_target(whiteout), kept);
+	}
+	assert_null(ply_aufs_target(PLY_AUFS_OPAQUE));
+	assert_null(ply_aufs_target(".wh..wh.plnk"));
+	assert_null(ply_aufs_target(".wh."));
+	assert_int_equal(strlen(ply_name_to_disk(longest, disk)), PLY_NAME_MAX);
+	assert_ptr_equal(ply_name_to_disk(longer, disk), longer);
+	assert_true(ply_is_aufs_name(longer));
+}
+
 static void test_names_have_up_to_255_bytes(void **state)
 {
 	struct bed *b = *state;
@@ -492,6 +534,7 @@ int main(void)
 		bed_test(test_what_is_on_top_wins_whatever_its_type),
 		bed_test(test_symlinks_in_layers_are_never_followed),
 		bed_test(test_reserved_names_are_neither_seen_nor_made),
+		bed_test(test_a_users_name_is_never_an_aufs_mark_on_disk),
 		bed_test(test_names_have_up_to_255_bytes),
 		bed_test(test_a_listed_directory_answers_misses_without_a_call),
 		bed_test(test_the_mountpoint_inside_a_layer_is_skipped),

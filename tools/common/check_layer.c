@@ -91,7 +91,7 @@ static int on_aufs(struct entry *e)
 
 	if (!strcmp(e->name, PLY_AUFS_OPAQUE))
 		return 0;
-	if (!strncmp(e->name, PLY_AUFS_META, strlen(PLY_AUFS_META))) {
+	if (!strncmp(e->name, PLY_AUFS_META, strlen(PLY_AUFS_META)) && !ply_is_kept_name(name)) {
 		found(e, PLY_FOUND_AUFS_LEFTOVER, NULL);
 		return 0;
 	}

@@ -27,10 +27,8 @@ static int add_raw(void *arg, const char *name, unsigned char type, uint64_t ino
 static int add_name(void *arg, const char *name, unsigned char type, uint64_t ino)
 {
 	if (ply_is_aufs_name(name)) {
-		if (!strncmp(name, PLY_AUFS_META, strlen(PLY_AUFS_META)))
-			return 0;
-		name += PLY_AUFS_PREFIX_LEN;
-		if (!*name)
+		name = ply_aufs_target(name);
+		if (!name)
 			return 0;
 	}
 	return add_raw(arg, name, type, ino);

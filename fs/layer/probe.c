@@ -1,0 +1,105 @@
+/*
+ * Probes of the upper's file system: each does once in the work directory what will be done later, and takes
+ * it away again. Only a plain refusal is an answer: a full disk has room again some day, while the form that
+ * marks are written in must not change.
+ */
+#include "layer/probe.h"
+
+#include <errno.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <sys/sysmacros.h>
+
+#include "base/sys.h"
+
+static int is_refusal(int err)
+{
+	return err == -EOPNOTSUPP || err == -EPERM || err == -EACCES || err == -EINVAL ||
+	       err == -ENOSYS || err == -ENOTTY;
+}
+
+static int space_works(struct ply_upper *up, const char *prefix)
+{
+	char attr[64];
+	int err;
+
+	snprintf(attr, sizeof(attr), "%s" PLY_MARK_OPAQUE, prefix);
+	err = sys_setxattr(up->work, "", attr, "y", 1, 0);
+	if (!err)
+		sys_removexattr(up->work, "", attr);
+	return !is_refusal(err);
+}
+
+static void probe_space(struct ply_upper *up, const char *wanted)
+{
+	int user = space_works(up, PLY_SPACE_USER_PREFIX);
+
+	if (!user)
+		ply_layer_set_lack(up->layer, PLY_LACKS_USER_XATTR);
+	if (wanted)
+		up->space = *wanted && space_works(up, wanted) ? wanted : NULL;
+	else if (space_works(up, PLY_SPACE_TRUSTED_PREFIX))
+		up->space = PLY_SPACE_TRUSTED_PREFIX;
+	else
+		up->space = user ? PLY_SPACE_USER_PREFIX : NULL;
+	if (!up->space && !(wanted && !*wanted))
+		ply_layer_set_lack(up->layer, PLY_LACKS_MARKS);
+}
+
+static int device_works(struct ply_upper *up)
+{
+	struct ply_work_name name = ply_work_new_name(up);
+	int err = sys_mknod(up->work, name.text, S_IFCHR,
+			    makedev(PLY_WHITEOUT_MAJOR, PLY_WHITEOUT_MINOR));
+
+	if (!err)
+		sys_unlink(up->work, name.text);
+	return !is_refusal(err);
+}
+
+static void probe_kind(struct ply_upper *up, int wanted)
+{
+	if (wanted >= 0) {
+		up->kind = (enum ply_whiteout_kind)wanted;
+	} else if (device_works(up)) {
+		up->kind = PLY_KIND_CHAR;
+	} else {
+		up->kind = up->space ? PLY_KIND_XATTR : PLY_KIND_AUFS;
+		ply_layer_set_lack(up->layer, PLY_LACKS_DEVICE);
+	}
+}
+
+/* Both ways of renaming are tried on two files, which are then there under the same names. */
+static void probe_rename(struct ply_upper *up)
+{
+	struct ply_work_name a = ply_work_new_name(up), b = ply_work_new_name(up);
+	int work = up->work, err = sys_mknod(work, a.text, S_IFREG | S_IRUSR, 0);
+
+	if (!err)
+		err = sys_mknod(work, b.text, S_IFREG | S_IRUSR, 0);
+	if (!err && is_refusal(sys_rename(work, a.text, work, b.text, RENAME_EXCHANGE)))
+		ply_layer_set_lack(up->layer, PLY_LACKS_EXCHANGE);
+	if (!err && up->kind == PLY_KIND_CHAR &&
+	    is_refusal(sys_rename(work, a.text, work, b.text, RENAME_WHITEOUT)))
+		ply_layer_set_lack(up->layer, PLY_LACKS_RENAME_WHITEOUT);
+	sys_unlink(work, a.text);
+	sys_unlink(work, b.text);
+}
+
+static void probe_tmpfile(struct ply_upper *up)
+{
+	int fd = sys_open(up->work, ".", O_TMPFILE | O_RDWR, S_IRUSR | S_IWUSR);
+
+	if (fd >= 0)
+		sys_close(fd);
+	else if (is_refusal(fd) || fd == -EISDIR || fd == -ENOENT)
+		ply_layer_set_lack(up->layer, PLY_LACKS_TMPFILE);
+}
+
+void ply_upper_probe(struct ply_upper *up, const struct ply_upper_config *cfg)
+{
+	probe_space(up, cfg->space);
+	probe_kind(up, cfg->kind);
+	probe_rename(up);
+	probe_tmpfile(up);
+}
