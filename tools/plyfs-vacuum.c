@@ -187,15 +187,33 @@ static int open_all(struct ply_vacuum *v)
 
 /* ---- the whole ---- */
 
+static int scan(struct ply_vacuum *v)
+{
+	int err;
+
+	v->progress.what = "comparing";
+	ply_progress_start(&v->progress, v->args.cli.progress);
+	err = ply_vacuum_scan(v);
+	ply_progress_end();
+	return err;
+}
+
 static int act(struct ply_vacuum *v)
 {
 	int err;
 
 	/* From here on each step is done whole. */
 	ply_interrupt_end();
+	v->progress = (struct ply_progress){ .what = "sharing", .total_bytes = v->copied_bytes };
+	ply_progress_start(&v->progress, v->args.cli.progress);
 	err = ply_interrupt_came() ? -EINTR : ply_vacuum_share(v);
-	if (!err || err == -EIO)
+	if (!err || err == -EIO) {
+		v->progress =
+			(struct ply_progress){ .what = "removing",
+					       .total_entries = v->files + v->dirs + v->whiteouts };
 		err = ply_vacuum_act(v);
+	}
+	ply_progress_end();
 	return err;
 }
 
@@ -205,7 +223,7 @@ static int run(struct ply_vacuum *v)
 
 	if (err)
 		return err;
-	err = ply_vacuum_scan(v);
+	err = scan(v);
 	if (!err) {
 		ply_vacuum_plan(v);
 		put_plan(v);

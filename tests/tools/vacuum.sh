@@ -257,6 +257,26 @@ indexed() {
 	done
 }
 
+# Killed before any of its changes, it leaves what shows as it is, directories' times left out; the next one may finish.
+killed() {
+	need_root
+	need strace
+	local kernel n status
+	for kernel in "" index=on; do
+		for ((n = 1; n < 100; n++)); do
+			linked all
+			shown "lowerdir=$L,upperdir=$U" | sed '/ d /s/[^ ]*$//' >"$T/before"
+			(strace -qq -o /dev/null -e inject=unlinkat,utimensat,setxattr,lsetxattr,fsetxattr,syncfs:signal=KILL:when=$n \
+				"$prog" -q -f -l "$L" -u "$U" -w "$W" >/dev/null) 2>/dev/null
+			status=$?
+			shown "lowerdir=$L,upperdir=$U" | sed '/ d /s/[^ ]*$//' >"$T/after"
+			diff "$T/before" "$T/after" || fail "killed at $n: another tree"
+			[ $status != 0 ] || break
+		done
+		[ $n -gt 3 ] || fail "only $n"
+	done
+}
+
 # Names that would become links of others, or that would no longer be.
 parted() {
 	fresh
@@ -478,6 +498,7 @@ check "directories that stay keep their times" times
 check "what hides or continues something stays" opaque_and_renamed
 check "data below is compared where it is" data_below
 check "all names of an indexed file go together" indexed
+check "killed at any moment it leaves indexed files as they are" killed
 check "no names become links of one another, or part" parted
 check "a lower file that was moved away stays hidden" moved_away
 check "an index for NFS keeps what is in it" exported

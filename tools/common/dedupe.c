@@ -99,7 +99,7 @@ int ply_open_own(const struct ply_vacuum *v, const char *path)
 }
 
 /* 0: all that is the same of both. */
-static int share(int in, int out, uint64_t size)
+static int share(struct ply_vacuum *v, int in, int out, uint64_t size)
 {
 	for (uint64_t at = 0; at < size;) {
 		size_t len = size - at < PIECE ? (size_t)(size - at) : PIECE;
@@ -108,6 +108,7 @@ static int share(int in, int out, uint64_t size)
 		if (n <= 0)
 			return n ? (int)n : -EIO;
 		at += (uint64_t)n;
+		v->progress.data.shared += (uint64_t)n;
 	}
 	return 0;
 }
@@ -120,7 +121,7 @@ static int share_one(struct ply_vacuum *v, const struct ply_spare *spare, const 
 	if (out < 0)
 		return out;
 	in = ply_stack_open_data(&v->stack, &theirs);
-	err = in < 0 ? in : share(in, out, spare->size);
+	err = in < 0 ? in : share(v, in, out, spare->size);
 	if (in >= 0)
 		sys_close(in);
 	sys_close(out);

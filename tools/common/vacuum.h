@@ -8,6 +8,7 @@
 
 #include "args.h"
 #include "base/table.h"
+#include "progress.h"
 #include "stack.h"
 
 enum ply_spare_kind {
@@ -61,6 +62,7 @@ struct ply_vacuum {
 	int index;	  /* the index of hard links, or -1 */
 	unsigned ignored; /* of ply_differs */
 	int looks_for_copies, index_is_for_nfs;
+	struct ply_progress progress;
 	const char *trouble; /* the reason in words of an error that ended it */
 	/* A directory stands before what is in it. */
 	struct ply_spare **spares;

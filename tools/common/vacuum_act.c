@@ -58,7 +58,7 @@ static int remove_name(const struct place *p, const struct ply_spare *spare)
 					    : sys_unlink(p->fd, spare->name);
 }
 
-static int remove_in(struct place *p, struct ply_spare *spare)
+static int remove_in(struct ply_vacuum *v, struct place *p, struct ply_spare *spare)
 {
 	int err = remove_name(p, spare);
 
@@ -66,6 +66,7 @@ static int remove_in(struct place *p, struct ply_spare *spare)
 		p->is_unlocked = 1;
 		err = remove_name(p, spare);
 	}
+	v->progress.entries++;
 	if (!err)
 		spare->flags |= PLY_SPARE_IS_GONE;
 	return err;
@@ -92,7 +93,7 @@ static int remove_alone(struct ply_vacuum *v, struct ply_spare *spare)
 
 	if (err)
 		return err;
-	err = remove_in(&p, spare);
+	err = remove_in(v, &p, spare);
 	closed = close_place(&p);
 	return err ? err : closed;
 }
@@ -183,7 +184,7 @@ static int remove_others(struct ply_vacuum *v)
 			dir = spare->dir;
 			err = open_place(v, dir, &p);
 		}
-		failures |= failed(spare, err ? err : remove_in(&p, spare));
+		failures |= failed(spare, err ? err : remove_in(v, &p, spare));
 	}
 	if (dir && !err)
 		failures |= failed(dir, close_place(&p));
@@ -195,6 +196,7 @@ int ply_vacuum_act(struct ply_vacuum *v)
 	int failures = remove_groups(v), synced;
 
 	failures |= remove_others(v);
+	v->progress.what = "writing to disk";
 	synced = sys_syncfs(v->upper);
 	if (synced)
 		return synced;

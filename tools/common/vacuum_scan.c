@@ -263,7 +263,7 @@ static int compare_data(const struct entry *e, const struct hidden *h, struct pl
 	if (!err)
 		err = ply_stack_data(s, e->at->dirs, e->name, &h->found, &theirs);
 	if (!err && mine.path && theirs.path)
-		differs = ply_compare_data(s, &mine, &theirs);
+		differs = ply_compare_data(s, &mine, &theirs, &e->v->progress.data.copied);
 	if (!err && !differs && e->v->looks_for_copies && e->stx.stx_size)
 		err = look_for_copy(e, &mine, &theirs, spare);
 	ply_data_free(&mine);
@@ -282,11 +282,13 @@ static void say_kept(const struct entry *e, unsigned differs)
 	dir = ply_spare_path(e->at->spare);
 	path = dir ? ply_join(dir, e->name) : NULL;
 	quoted = ply_quote(path);
+	ply_progress_pause();
 	fprintf(stderr, "kept %s:", quoted);
 	for (unsigned bit = 1; bit <= PLY_DIFFERS_TARGET; bit <<= 1)
 		if (differs & bit)
 			fprintf(stderr, " %s", ply_differs_word(bit));
 	fputc('\n', stderr);
+	ply_progress_resume();
 	free(quoted);
 	free(path);
 	free(dir);
@@ -447,6 +449,7 @@ static int look_at(struct ply_vacuum *v, struct dir *d, int fd, const char *name
 	int err = ply_layer_statx(upper_of(&e), fd, name, STATX_BASIC_STATS, &e.stx);
 	char *dir, *path;
 
+	v->progress.entries++;
 	if (!err)
 		err = look(&e, end);
 	if (!err || is_fatal(err))
