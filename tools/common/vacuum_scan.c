@@ -324,6 +324,8 @@ static int judge_file(const struct entry *e, const struct hidden *h)
 		return -ENOMEM;
 	if (S_ISREG(e->stx.stx_mode))
 		same = compare_data(e, h, spare);
+	if (!same)
+		say_kept(e, PLY_DIFFERS_DATA);
 	if (same <= 0)
 		return same ? same : 1; /* it is in the list, without flags, and stays */
 	spare->flags |= is_equal ? PLY_SPARE_IS_EQUAL : 0;
