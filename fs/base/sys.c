@@ -5,6 +5,7 @@
 #include "base/sys.h"
 
 #include <errno.h>
+#include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <linux/mount.h>
 #include <linux/openat2.h>
@@ -369,6 +370,32 @@ int sys_clone(int in, int out)
 {
 	PROBE(clone);
 	return result(ioctl(out, FICLONE, in));
+}
+
+ssize_t sys_dedupe(int in, int out, off_t off, size_t len)
+{
+	union {
+		struct file_dedupe_range head;
+		char room[sizeof(struct file_dedupe_range) + sizeof(struct file_dedupe_range_info)];
+	} arg = { .head = { .src_offset = (uint64_t)off, .src_length = len, .dest_count = 1 } };
+	int err;
+
+	PROBE(dedupe);
+	arg.head.info[0] =
+		(struct file_dedupe_range_info){ .dest_fd = out, .dest_offset = (uint64_t)off };
+	err = result(ioctl(in, FIDEDUPERANGE, &arg));
+	if (err)
+		return err;
+	if (arg.head.info[0].status == FILE_DEDUPE_RANGE_DIFFERS)
+		return -EBADE;
+	return arg.head.info[0].status < 0 ? arg.head.info[0].status
+					   : (ssize_t)arg.head.info[0].bytes_deduped;
+}
+
+int sys_fiemap(int fd, struct fiemap *map)
+{
+	PROBE(fiemap);
+	return result(ioctl(fd, FS_IOC_FIEMAP, map));
 }
 
 int sys_fsync(int fd)

@@ -19,7 +19,7 @@
 #define PLY_SYS_CALLS(X) \
 	X(open) X(openat2) X(realpath) X(close) X(statx) X(statvfs) X(statfs) X(access) X(mkdir) X(mknod) \
 	X(symlink) X(link) X(unlink) X(rename) X(readlink) X(chmod) X(chown) X(utimens) X(truncate) \
-	X(pread) X(pwrite) X(fallocate) X(lseek) X(copy_range) X(clone) X(fsync) \
+	X(pread) X(pwrite) X(fallocate) X(lseek) X(copy_range) X(clone) X(dedupe) X(fiemap) X(fsync) \
 	X(fdatasync) X(syncfs) X(getdents) X(getxattr) X(setxattr) X(listxattr) X(removexattr) \
 	X(name_to_handle) X(open_by_handle) X(open_tree) X(mount_setattr) X(flock) X(fsuuid)
 /* clang-format on */
@@ -72,6 +72,14 @@ off_t sys_lseek(int fd, off_t off, int whence);
 ssize_t sys_copy_range(int in, off_t *in_off, int out, off_t *out_off, size_t len);
 /* Makes out share all of in's data (FICLONE). */
 int sys_clone(int in, int out);
+/*
+ * Makes the range at off, in both files, share in's data if it is the same: how many bytes now do, which may be fewer;
+ * -EBADE when it differs.
+ */
+ssize_t sys_dedupe(int in, int out, off_t off, size_t len);
+struct fiemap;
+/* Where a file's data lies on the disk (FS_IOC_FIEMAP). */
+int sys_fiemap(int fd, struct fiemap *map);
 int sys_fsync(int fd);
 int sys_fdatasync(int fd);
 int sys_syncfs(int fd);

@@ -80,17 +80,15 @@ static int spelled(const char *name, struct ply_fh *fh)
  */
 static int is_orphan(int dirfd, const char *name, const struct statx *stx)
 {
-	const char *space = ply_space_of(dirfd, name, PLY_MARK_NLINK);
-	char attr[64], value[16] = "";
+	char base;
+	long diff;
 
 	if (stx->stx_nlink > 1)
 		return 0;
-	if (!space)
+	if (!ply_space_of(dirfd, name, PLY_MARK_NLINK))
 		return 1;
-	snprintf(attr, sizeof(attr), "%s" PLY_MARK_NLINK, space);
-	if (sys_getxattr(dirfd, name, attr, value, sizeof(value) - 1) < 0 || value[0] != 'U')
-		return 0;
-	return (long)stx->stx_nlink + strtol(value + 1, NULL, 10) <= 0;
+	return ply_space_nlink(dirfd, name, &base, &diff) && base == 'U' &&
+	       (long)stx->stx_nlink + diff <= 0;
 }
 
 static int index_entry_marks(struct ply_check *c, int dirfd, const char *name,

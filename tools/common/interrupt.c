@@ -40,6 +40,11 @@ void ply_interrupt_end(void)
 	ply_sys_probe = NULL;
 }
 
+int ply_interrupt_came(void)
+{
+	return came != 0;
+}
+
 void ply_interrupt_die(void)
 {
 	if (!came)

@@ -9,6 +9,8 @@
 void ply_interrupt_start(void);
 /* From now on calls succeed again: to be called before cleaning up. */
 void ply_interrupt_end(void);
+/* Has a signal come? For work that goes on in steps, each whole, after ply_interrupt_end. */
+int ply_interrupt_came(void);
 /* Dies of the signal that came, as the shell expects; returns when none came. */
 void ply_interrupt_die(void);
 

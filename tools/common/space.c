@@ -1,7 +1,9 @@
 /* Trying a space is the only way to know. */
 #include "space.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/sys.h"
@@ -28,6 +30,19 @@ int ply_space_set(int dirfd, const char *name, const char *space, const char *ma
 
 	snprintf(attr, sizeof(attr), "%s%s", space, mark);
 	return sys_setxattr(dirfd, name, attr, value, strlen(value), 0);
+}
+
+int ply_space_nlink(int dirfd, const char *name, char *base, long *diff)
+{
+	const char *space = ply_space_of(dirfd, name, PLY_MARK_NLINK);
+	char attr[64], value[16] = "", *end;
+	ssize_t n;
+
+	snprintf(attr, sizeof(attr), "%s" PLY_MARK_NLINK, space ? space : "");
+	n = space ? sys_getxattr(dirfd, name, attr, value, sizeof(value) - 1) : -ENODATA;
+	*base = value[0];
+	*diff = strtol(value + 1, &end, 10);
+	return n > 2 && !*end && (*base == 'U' || *base == 'L');
 }
 
 const char *ply_space_probe(int fd, const char *word)
