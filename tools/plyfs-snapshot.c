@@ -126,12 +126,9 @@ static int copy_attrs(struct snapshot *s, int fd, const char *name, const struct
 /* Content that is not here but in a layer below would be missing from a layer that stands alone. */
 static int refuse_elsewhere(struct snapshot *s, const struct ply_walk_entry *e)
 {
-	int is_dir = S_ISDIR(e->stx.stx_mode), found;
+	int is_dir = S_ISDIR(e->stx.stx_mode),
+	    found = s->keeps_redirects ? 0 : ply_is_elsewhere(&s->from, e);
 
-	if (s->keeps_redirects || (!is_dir && !S_ISREG(e->stx.stx_mode)))
-		return 0;
-	found = ply_mark_is_set(&s->from, e->dirfd, e->name,
-				is_dir ? PLY_MARK_REDIRECT : PLY_MARK_METACOPY);
 	if (found <= 0)
 		return found;
 	s->trouble =
@@ -493,7 +490,8 @@ static int freeze(struct snapshot *s)
 
 static int never_quiet(struct snapshot *s)
 {
-	ply_tell("the mount was too busy to be held for so short a time: see --pause-limit, --commit-timeout");
+	ply_tell(
+		"the mount was too busy to be held for so short a time: see --pause-limit, --commit-timeout");
 	s->is_busy = 1;
 	return -EBUSY;
 }
@@ -512,32 +510,13 @@ static int copy_live(struct snapshot *s, const char *layer)
 	return copy(s, layer);
 }
 
-static int no_redirect(void *arg, const struct ply_walk_entry *e)
-{
-	return refuse_elsewhere(arg, e);
-}
-
-/* What makes the layer need those below it is not to be found out when it is one. */
-static int check_redirects(struct snapshot *s)
-{
-	static const struct ply_walk_ops ops = { .enter = no_redirect };
-	struct ply_walk_root root = { .fd = s->from.root, .mirror = -1 };
-	char *where = NULL;
-	int err = s->keeps_redirects ? 0 : ply_walk(&root, &ops, s, &where);
-
-	if (err)
-		complain(s, "cannot rotate", where, err);
-	free(where);
-	return err;
-}
-
 static int rotate_once(struct snapshot *s, const char *path)
 {
 	uint64_t pause_us = 0;
 	int err = freeze(s);
 
 	if (!err)
-		err = ply_live_rotate(&s->live, path, &pause_us);
+		err = ply_live_rotate(&s->live, &s->cut, path, &pause_us);
 	s->paused = (double)pause_us / 1e6;
 	return err;
 }
@@ -568,10 +547,10 @@ static int untie(struct snapshot *s, const char *path)
 static int rotate(struct snapshot *s, const char *layer)
 {
 	char parent[PATH_MAX], path[2 * PATH_MAX], self[64];
-	int err = check_redirects(s);
+	int err;
 
-	if (err || s->cli.dry_run)
-		return err;
+	if (s->cli.dry_run)
+		return 0;
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", s->staging.parent);
 	err = sys_realpath(self, parent);
 	if (err) {
@@ -668,8 +647,9 @@ static void tell_result(struct snapshot *s)
 	if (!s->cli.quiet)
 		ply_lost_tell(&s->lost);
 	if (!s->cli.quiet && s->cut.was_mapped)
-		ply_tell("note: mapped files were written all the time; what was stored to them may be there "
-			 "without what was stored before");
+		ply_tell(
+			"note: mapped files were written all the time; what was stored to them may be there "
+			"without what was stored before");
 	if (s->cli.json) {
 		summarise_json(s);
 	} else if (!s->cli.quiet) {
@@ -695,7 +675,9 @@ static void check_args(const struct ply_args *a)
 	if (has_upper + is_live + (a->noperands == 2) != 1)
 		ply_args_refuse(&tool, "one upper, or one mount, and one layer are wanted");
 	if (!is_live && (a->set[OPT_ROTATE] || a->set[OPT_PAUSE] || a->set[OPT_COMMIT]))
-		ply_args_refuse(&tool, "--rotate, --pause-limit and --commit-timeout are for a mounted stack (-m)");
+		ply_args_refuse(
+			&tool,
+			"--rotate, --pause-limit and --commit-timeout are for a mounted stack (-m)");
 }
 
 static int run(struct snapshot *s, const struct ply_args *a)
@@ -708,7 +690,7 @@ static int run(struct snapshot *s, const struct ply_args *a)
 	if (!a->set['m'])
 		return of_upper(s, a->paths.upper ? a->paths.upper : a->operands[0], layer);
 	s->cut.pause_ms = number(a, OPT_PAUSE, s->rotates ? PAUSE_ROTATE_MS : PAUSE_COPY_MS);
-	s->cut.all_data = !s->keeps_redirects;
+	s->cut.keeps_redirects = s->keeps_redirects;
 	s->give_up = s->start + number(a, OPT_COMMIT, COMMIT_SECONDS);
 	err = ply_live_open(&s->live, a->value['m']);
 	return err ? err : of_mount(s, layer);
@@ -716,10 +698,9 @@ static int run(struct snapshot *s, const struct ply_args *a)
 
 int main(int argc, char **argv)
 {
-	struct snapshot s = { .from.root = -1,
-			      .to.root = -1,
-			      .staging = { .parent = -1, .fd = -1 },
-			      .live.fd = -1 };
+	struct snapshot s = {
+		.from.root = -1, .to.root = -1, .staging = { .parent = -1, .fd = -1 }, .live.fd = -1
+	};
 	struct ply_args args;
 	int err;
 

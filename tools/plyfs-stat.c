@@ -214,11 +214,16 @@ static int print_json(struct ply_live *live, const struct ply_ctl_status *s)
 		const char *name;
 		uint64_t value;
 	} numbers[] = {
-		{ "copyup_bytes", s->copyup_bytes },   { "copyups", s->copyups },
-		{ "descriptors", s->fds },	       { "held", s->held },
-		{ "listing_bytes", s->listing_bytes }, { "listings", s->listings },
-		{ "names", s->names },		       { "node_bytes", s->node_bytes },
-		{ "nodes", s->nodes },		       { "server", s->pid },
+		{ "copyup_bytes", s->copyup_bytes },
+		{ "copyups", s->copyups },
+		{ "descriptors", s->fds },
+		{ "held", s->held },
+		{ "listing_bytes", s->listing_bytes },
+		{ "listings", s->listings },
+		{ "names", s->names },
+		{ "node_bytes", s->node_bytes },
+		{ "nodes", s->nodes },
+		{ "server", s->pid },
 		{ "unsettled", s->unsettled },
 	};
 	const char *comma = "";
@@ -233,7 +238,8 @@ static int print_json(struct ply_live *live, const struct ply_ctl_status *s)
 	printf("\"requests\":{");
 	for (unsigned i = 0; i < PLY_CTL_OPS; i++)
 		if (s->ops[i]) {
-			printf("%s\"%s\":%llu", comma, name_of(i).text, (unsigned long long)s->ops[i]);
+			printf("%s\"%s\":%llu", comma, name_of(i).text,
+			       (unsigned long long)s->ops[i]);
 			comma = ",";
 		}
 	printf("},\"type\":\"status\"}\n");
@@ -259,7 +265,8 @@ static void print_interval(const struct ply_ctl_status *was, const struct ply_ct
 
 	for (unsigned i = 0; i < PLY_CTL_OPS; i++)
 		ops[i] = is->ops[i] - was->ops[i];
-	printf("%9llu %8llu %9llu %9llu ", (unsigned long long)(all_requests(is) - all_requests(was)),
+	printf("%9llu %8llu %9llu %9llu ",
+	       (unsigned long long)(all_requests(is) - all_requests(was)),
 	       (unsigned long long)is->nodes, (unsigned long long)(is->copyups - was->copyups),
 	       (unsigned long long)is->unsettled);
 	for (unsigned i = 0; i < BUSIEST; i++) {

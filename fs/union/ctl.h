@@ -54,6 +54,12 @@ struct ply_ctl_flush {
 	char why[PLY_CTL_WHY];
 };
 
+/* Before a freeze and without one: what would make it long. */
+struct ply_ctl_ready {
+	uint32_t keeps_redirects; /* else brings up what moved directories have below */
+	uint32_t reserved;
+};
+
 enum ply_ctl_freeze_how {
 	/*
 	 * Holds back what changes the mount, waits until what is under way has ended, and makes the kernel ask before it
@@ -75,8 +81,10 @@ struct ply_ctl_freeze {
  * ECANCELED: it was thawed before.
  */
 struct ply_ctl_rotate {
-	char layer[PATH_MAX]; /* absolute */
-	uint64_t pause_us;    /* for which the mount was frozen */
+	char layer[PATH_MAX];	  /* absolute */
+	uint64_t pause_us;	  /* for which the mount was frozen */
+	uint32_t keeps_redirects; /* the layer may need those below it */
+	uint32_t reserved;
 	char why[PLY_CTL_WHY];
 };
 
@@ -84,7 +92,7 @@ struct ply_ctl_rotate {
 #define PLY_CTL_STATUS _IOWR(PLY_CTL_TYPE, 1, struct ply_ctl_status)
 #define PLY_CTL_LAYER _IOWR(PLY_CTL_TYPE, 2, struct ply_ctl_layer)
 #define PLY_CTL_FLUSH _IOWR(PLY_CTL_TYPE, 3, struct ply_ctl_flush)
-#define PLY_CTL_READY _IO(PLY_CTL_TYPE, 4) /* before a freeze and without one: makes it short */
+#define PLY_CTL_READY _IOWR(PLY_CTL_TYPE, 4, struct ply_ctl_ready)
 #define PLY_CTL_FREEZE _IOWR(PLY_CTL_TYPE, 5, struct ply_ctl_freeze)
 #define PLY_CTL_THAW _IO(PLY_CTL_TYPE, 6)
 #define PLY_CTL_ROTATE _IOWR(PLY_CTL_TYPE, 7, struct ply_ctl_rotate)

@@ -258,6 +258,13 @@ static void clean_up(struct rotation *r)
 		sys_close(r->target.dirfd);
 }
 
+static int needs_lowers(struct ply_union *u, struct ply_node *node, void *arg)
+{
+	(void)arg;
+	return ply_node_is_dir(node) && ply_node_in_upper(node) && ply_node_has_name(u, node) &&
+	       ply_is_moved(node);
+}
+
 /* All that is left of marks goes, and of the index. */
 static int settle(struct rotation *r)
 {
@@ -269,10 +276,12 @@ static int settle(struct rotation *r)
 	return needed || ply_settle_count(u) ? -EAGAIN : 0;
 }
 
-static int rotate(struct rotation *r, const char *layer)
+static int rotate(struct rotation *r, const char *layer, enum ply_rotate_how how)
 {
 	int err = settle(r);
 
+	if (!err && how == PLY_ROTATE_ALONE && ply_node_each(r->u, needs_lowers, NULL))
+		err = -EAGAIN;
 	if (!err)
 		err = open_spots(r, layer);
 	if (!err)
@@ -292,7 +301,7 @@ static int rotate(struct rotation *r, const char *layer)
 	return 0;
 }
 
-int ply_rotate(struct ply_union *u, const char *layer, struct ply_why *why)
+int ply_rotate(struct ply_union *u, const char *layer, enum ply_rotate_how how, struct ply_why *why)
 {
 	struct rotation r = {
 		.u = u,
@@ -312,7 +321,7 @@ int ply_rotate(struct ply_union *u, const char *layer, struct ply_why *why)
 	/* The settler is at it, and may be for long. */
 	if (pthread_mutex_trylock(&u->settle_run))
 		return -EAGAIN;
-	err = rotate(&r, layer);
+	err = rotate(&r, layer, how);
 	clean_up(&r);
 	pthread_mutex_unlock(&u->settle_run);
 	return err;
@@ -325,12 +334,16 @@ static int is_named_below(struct ply_union *u, struct ply_node *node, void *arg)
 	return !ply_node_is_dir(node) && ply_node_in_upper(node) && ply_has_lower_name(node);
 }
 
-int ply_rotate_prepare(struct ply_union *u)
+int ply_rotate_prepare(struct ply_union *u, enum ply_rotate_how how)
 {
-	int needed;
+	int needed = 0;
 
 	if (ply_union_readonly(u))
 		return -EROFS;
+	if (how == PLY_ROTATE_ALONE)
+		needed = ply_copyup_moved(u);
+	if (needed)
+		return needed;
 	pthread_mutex_lock(&u->tree);
 	needed = ply_node_each(u, is_named_below, NULL);
 	pthread_mutex_unlock(&u->tree);

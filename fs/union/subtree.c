@@ -12,6 +12,7 @@
 
 #include "base/sys.h"
 #include "union/copyup.h"
+#include "union/data.h"
 #include "union/index.h"
 #include "union/listing.h"
 #include "union/lookup.h"
@@ -291,6 +292,78 @@ int ply_link_names_up(struct ply_union *u)
 		s.dir = s.dirs[i];
 		err = ply_readdir(u, s.dir, 0, take_name, &s);
 		err = err ? err : s.err;
+		/* Removed since it was found. */
+		if (err == -ENOENT && i > 0)
+			err = 0;
+	}
+	while (s.n)
+		ply_node_unref(u, s.dirs[--s.n]);
+	free(s.dirs);
+	return err;
+}
+
+int ply_is_moved(const struct ply_node *dir)
+{
+	const struct ply_moved *moved = dir->dir->moved;
+
+	return moved && moved->redirect && has_lowers(dir);
+}
+
+/* A directory in the upper's part of s->dir. */
+static int take_upper_dir(void *arg, const char *name, unsigned char type, uint64_t ino)
+{
+	struct subtree *s = arg;
+	struct ply_node *node;
+	int err;
+
+	(void)ino;
+	if (type != DT_DIR)
+		return 0;
+	err = ply_find(s->u, s->dir, name, &node, NULL);
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	if (ply_node_is_dir(node) && ply_node_in_upper(node))
+		err = add_dir(s, node);
+	ply_node_unref(s->u, node);
+	return err;
+}
+
+static int read_upper_dir(struct subtree *s, struct ply_node *dir)
+{
+	struct ply_fd *path;
+	int fd, err = ply_dir_open(s->u, dir, PLY_UPPER, &path);
+
+	if (err)
+		return err;
+	/* With an offset of its own. */
+	fd = ply_open_retry(s->u, path->fd, ".", O_RDONLY | O_DIRECTORY, 0);
+	ply_fd_put(s->u->fds, path);
+	if (fd < 0)
+		return fd;
+	s->dir = dir;
+	err = ply_layer_list(fd, take_upper_dir, s);
+	sys_close(fd);
+	return err;
+}
+
+static int bring_up_if_moved(struct subtree *s, struct ply_node *dir)
+{
+	int moved;
+
+	pthread_mutex_lock(&s->u->tree);
+	moved = ply_is_moved(dir);
+	pthread_mutex_unlock(&s->u->tree);
+	return moved ? ply_copyup_tree(s->u, dir) : read_upper_dir(s, dir);
+}
+
+int ply_copyup_moved(struct ply_union *u)
+{
+	struct subtree s = { .u = u };
+	int err = add_dir(&s, u->root);
+
+	ply_before_long(u);
+	for (size_t i = 0; i < s.n && !err; i++) {
+		err = bring_up_if_moved(&s, s.dirs[i]);
 		/* Removed since it was found. */
 		if (err == -ENOENT && i > 0)
 			err = 0;

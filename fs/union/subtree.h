@@ -19,4 +19,9 @@ int ply_copyup_tree(struct ply_union *u, struct ply_node *dir);
  */
 int ply_link_names_up(struct ply_union *u);
 
+/* Brings up what each moved directory of the upper (one with the mark redirect) has below, so that the mark counts no more. */
+int ply_copyup_moved(struct ply_union *u);
+/* Is the directory one that merges with what is elsewhere below? The tree lock is held, or nobody else is here. */
+int ply_is_moved(const struct ply_node *dir);
+
 #endif

@@ -134,15 +134,21 @@ int ply_flush(struct ply_union *u, unsigned budget, enum ply_flush_what what, ui
  * directory), and goes on with a fresh upper where the old one was: one exchange of two names, whatever the upper
  * holds. Nodes stay what they are to callers, with their numbers; what is unlinked goes on, too.
  * No other call may be running. *why says in a sentence what failed, after which nothing has changed.
- * -EAGAIN: what ply_rotate_prepare does is to be done (again), -EROFS without an upper; -EBUSY, -EEXIST, -EXDEV,
+ * how: as with ply_rotate_prepare. -EAGAIN: what that does is to be done (again), -EROFS without an upper; -EBUSY, -EEXIST, -EXDEV,
  * -EOPNOTSUPP (no RENAME_EXCHANGE) and others of the file system.
  */
-int ply_rotate(struct ply_union *u, const char *layer, struct ply_why *why);
+enum ply_rotate_how {
+	PLY_ROTATE_AS_IS, /* directories that were moved may need the layers below */
+	PLY_ROTATE_ALONE, /* the layer has everything itself */
+};
+int ply_rotate(struct ply_union *u, const char *layer, enum ply_rotate_how how,
+	       struct ply_why *why);
 /*
  * Other calls may be running: gives files of the upper all their names there, which a layer cannot find through an
- * index of hard links. Reads the whole union when there are such.
+ * index of hard links, reading the whole union when there are such. ALONE: brings up what directories that were moved
+ * have below.
  */
-int ply_rotate_prepare(struct ply_union *u);
+int ply_rotate_prepare(struct ply_union *u, enum ply_rotate_how how);
 
 /* The root node; needs no lookup and no forget. */
 struct ply_node *ply_root(struct ply_union *u);

@@ -81,10 +81,12 @@ static int flush(const struct ply_raw *raw, void *data)
 /* All that can be done before others have to wait. */
 static int ready(const struct ply_raw *raw, void *data)
 {
-	(void)data;
+	const struct ply_ctl_ready *r = data;
+
 	ply_loop_hand_over();
 	ply_writers_ask(raw->w);
-	return ply_rotate_prepare(raw->w->cfg.u);
+	return ply_rotate_prepare(raw->w->cfg.u,
+				  r->keeps_redirects ? PLY_ROTATE_AS_IS : PLY_ROTATE_ALONE);
 }
 
 static int freeze_changes(struct ply_wire *w, const struct ply_ctl_freeze *f, pid_t pid)
@@ -127,7 +129,8 @@ static int rotate_held(void *arg)
 {
 	const struct rotating *r = arg;
 	struct ply_why why;
-	int err = ply_rotate(r->u, r->how->layer, &why);
+	int err = ply_rotate(r->u, r->how->layer,
+			     r->how->keeps_redirects ? PLY_ROTATE_AS_IS : PLY_ROTATE_ALONE, &why);
 
 	if (err)
 		snprintf(r->how->why, sizeof(r->how->why), "%s", why.text);

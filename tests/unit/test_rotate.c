@@ -4,16 +4,21 @@
 
 #include "paths.h"
 
-static int rotate(struct bed *b, const char *layer)
+static int rotate_how(struct bed *b, const char *layer, enum ply_rotate_how how)
 {
 	struct ply_why why;
-	int err = ply_rotate_prepare(b->u);
+	int err = ply_rotate_prepare(b->u, how);
 
 	if (!err)
-		err = ply_rotate(b->u, bed_path(b, "%s", layer), &why);
+		err = ply_rotate(b->u, bed_path(b, "%s", layer), how, &why);
 	if (err)
 		print_message("rotate: %s\n", why.text);
 	return err;
+}
+
+static int rotate(struct bed *b, const char *layer)
+{
+	return rotate_how(b, layer, PLY_ROTATE_AS_IS);
 }
 
 /* Rotates, and finds the same tree as before, in this union and in one opened on the new stack. */
@@ -186,6 +191,32 @@ static void test_a_moved_directory_can_be_moved_again_after_it(void **state)
 	bed_close(b);
 }
 
+static void test_a_layer_that_stands_alone_has_what_was_moved(void **state)
+{
+	struct bed *b = *state;
+	const struct ply_union_config how = { .redirect_dir = PLY_REDIRECT_ON, .sync = 1 };
+	struct ply_entry moved;
+	struct ply_why why;
+	char *before, *after;
+
+	put_layers(b);
+	bed_open(b, 2, 0, &how);
+	assert_ok(u_rename(b, "d", "moved", 0));
+	moved = u_hold(b, "moved");
+	assert_int_equal(ply_rotate(b->u, bed_path(b, "snap"), PLY_ROTATE_ALONE, &why), -EAGAIN);
+	u_drop(b, &moved);
+	assert_false(on_disk(b, "snap"));
+	before = tree_of_union(b, TREE_MTIME);
+	assert_ok(rotate_how(b, "snap", PLY_ROTATE_ALONE));
+	after = tree_of_union(b, TREE_MTIME);
+	assert_same_tree(before, after);
+	free(before);
+	free(after);
+	assert_string_equal(disk_text(b, "snap/moved/three"), "three");
+	assert_string_equal(disk_xattr(b, "snap/moved", "trusted.overlay.opaque"), "y");
+	bed_close(b);
+}
+
 static void test_hard_links_stay_one_file(void **state)
 {
 	struct bed *b = *state;
@@ -254,11 +285,13 @@ static void test_what_cannot_be_a_layer_is_refused_and_nothing_changes(void **st
 	put_dir(b, "empty");
 	bed_open(b, 2, 0, NULL);
 	assert_ok(u_write(b, "a", "UPPER", 0));
-	assert_int_equal(ply_rotate(b->u, bed_path(b, "full"), &why), -EEXIST);
-	assert_int_equal(ply_rotate(b->u, bed_path(b, "no/such"), &why), -ENOENT);
-	assert_int_equal(ply_rotate(b->u, "relative", &why), -EINVAL);
-	assert_int_equal(ply_rotate(b->u, bed_path(b, "up/inside"), &why), -EINVAL);
-	assert_int_equal(ply_rotate(b->u, bed_path(b, "work/inside"), &why), -EINVAL);
+	assert_int_equal(ply_rotate(b->u, bed_path(b, "full"), PLY_ROTATE_AS_IS, &why), -EEXIST);
+	assert_int_equal(ply_rotate(b->u, bed_path(b, "no/such"), PLY_ROTATE_AS_IS, &why), -ENOENT);
+	assert_int_equal(ply_rotate(b->u, "relative", PLY_ROTATE_AS_IS, &why), -EINVAL);
+	assert_int_equal(ply_rotate(b->u, bed_path(b, "up/inside"), PLY_ROTATE_AS_IS, &why),
+			 -EINVAL);
+	assert_int_equal(ply_rotate(b->u, bed_path(b, "work/inside"), PLY_ROTATE_AS_IS, &why),
+			 -EINVAL);
 	assert_false(on_disk(b, "up/inside"));
 	assert_string_equal(disk_text(b, "full/f"), "f");
 	assert_string_equal(disk_text(b, "up/a"), "UPPER a");
@@ -275,7 +308,7 @@ static void test_a_readonly_union_has_nothing_to_rotate(void **state)
 
 	put_layers(b);
 	bed_open(b, 2, BED_READONLY, NULL);
-	assert_int_equal(ply_rotate(b->u, bed_path(b, "snap"), &why), -EROFS);
+	assert_int_equal(ply_rotate(b->u, bed_path(b, "snap"), PLY_ROTATE_AS_IS, &why), -EROFS);
 	bed_close(b);
 }
 
@@ -287,6 +320,7 @@ int main(void)
 		bed_test(test_nodes_go_on),
 		bed_test(test_moved_directories_are_where_they_were),
 		bed_test(test_a_moved_directory_can_be_moved_again_after_it),
+		bed_test(test_a_layer_that_stands_alone_has_what_was_moved),
 		bed_test(test_hard_links_stay_one_file),
 		bed_test(test_metadata_only_files_are_settled_or_stay_so),
 		bed_test(test_many_rotations),

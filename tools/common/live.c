@@ -78,7 +78,7 @@ int ply_live_layer(struct ply_live *live, unsigned index, struct ply_ctl_layer *
 
 static int flush(struct ply_live *live, const struct ply_live_cut *cut)
 {
-	struct ply_ctl_flush f = { .seconds = FLUSH_SECONDS, .all_data = (uint32_t)cut->all_data };
+	struct ply_ctl_flush f = { .seconds = FLUSH_SECONDS, .all_data = !cut->keeps_redirects };
 	int err = 0;
 
 	f.left = 1;
@@ -90,10 +90,11 @@ static int flush(struct ply_live *live, const struct ply_live_cut *cut)
 /* Everything that need not wait for the freeze, so that the freeze is short. */
 static int get_ready(struct ply_live *live, const struct ply_live_cut *cut)
 {
+	struct ply_ctl_ready r = { .keeps_redirects = (uint32_t)cut->keeps_redirects };
 	int err = flush(live, cut);
 
 	if (!err) {
-		err = sys_ioctl(live->fd, PLY_CTL_READY, NULL);
+		err = sys_ioctl(live->fd, PLY_CTL_READY, &r);
 		if (!err)
 			err = sys_syncfs(live->fd);
 		if (err)
@@ -166,7 +167,7 @@ int ply_live_freeze(struct ply_live *live, struct ply_live_cut *cut)
 int ply_live_settle(struct ply_live *live, const struct ply_live_cut *cut)
 {
 	struct ply_ctl_flush f = { .seconds = cut->pause_ms / 1000 + 1,
-				   .all_data = (uint32_t)cut->all_data };
+				   .all_data = !cut->keeps_redirects };
 	int err = sys_ioctl(live->fd, PLY_CTL_FLUSH, &f);
 
 	if (err)
@@ -182,9 +183,10 @@ int ply_live_thaw(struct ply_live *live)
 	return err;
 }
 
-int ply_live_rotate(struct ply_live *live, const char *layer, uint64_t *pause_us)
+int ply_live_rotate(struct ply_live *live, const struct ply_live_cut *cut, const char *layer,
+		    uint64_t *pause_us)
 {
-	struct ply_ctl_rotate r = { 0 };
+	struct ply_ctl_rotate r = { .keeps_redirects = (uint32_t)cut->keeps_redirects };
 	int err;
 
 	snprintf(r.layer, sizeof(r.layer), "%s", layer);

@@ -16,8 +16,8 @@ struct ply_live {
 /* How a consistent cut is to be had. */
 struct ply_live_cut {
 	unsigned pause_ms; /* the longest freeze */
-	int all_data;	   /* bring up the data of metadata-only files, too */
-	int was_mapped;	   /* out: mapped files were written all the time, so their order is not kept */
+	int keeps_redirects; /* else all that the upper has below is brought up: data, and what was moved */
+	int was_mapped; /* out: mapped files were written all the time, so their order is not kept */
 };
 
 int ply_live_open(struct ply_live *live, const char *mountpoint);
@@ -36,6 +36,7 @@ int ply_live_freeze(struct ply_live *live, struct ply_live_cut *cut);
 int ply_live_settle(struct ply_live *live, const struct ply_live_cut *cut);
 int ply_live_thaw(struct ply_live *live);
 /* Of a frozen mount, which is thawed whatever comes of it: its upper becomes layer. -EAGAIN: try again. */
-int ply_live_rotate(struct ply_live *live, const char *layer, uint64_t *pause_us);
+int ply_live_rotate(struct ply_live *live, const struct ply_live_cut *cut, const char *layer,
+		    uint64_t *pause_us);
 
 #endif

@@ -8,7 +8,6 @@
 #include "base/sys.h"
 #include "layer/marks.h"
 #include "layer/xattr.h"
-#include "walk.h"
 
 #define LIST_MAX 65536
 
@@ -33,30 +32,30 @@ int ply_is_tie(const char *attr)
 	return 0;
 }
 
+/* A redirect leads nowhere from a directory that merges with nothing. */
+int ply_is_elsewhere(struct ply_layer *layer, const struct ply_walk_entry *e)
+{
+	char redirect[PLY_REDIRECT_MAX + 1];
+	int below;
+
+	if (S_ISREG(e->stx.stx_mode))
+		return ply_mark_is_set(layer, e->dirfd, e->name, PLY_MARK_METACOPY);
+	if (!S_ISDIR(e->stx.stx_mode))
+		return 0;
+	below = ply_mark_below(layer, e->dirfd, e->name, redirect);
+	return below < 0 ? below : below == PLY_BELOW_ELSEWHERE;
+}
+
 struct untying {
 	struct ply_layer *layer;
 	struct ply_untied *untied;
 	char *list;
 };
 
-/* A redirect leads nowhere from a directory that merges with nothing. */
-static int is_elsewhere(struct untying *u, const struct ply_walk_entry *e)
-{
-	char redirect[PLY_REDIRECT_MAX + 1];
-	int below;
-
-	if (S_ISREG(e->stx.stx_mode))
-		return ply_mark_is_set(u->layer, e->dirfd, e->name, PLY_MARK_METACOPY);
-	if (!S_ISDIR(e->stx.stx_mode))
-		return 0;
-	below = ply_mark_below(u->layer, e->dirfd, e->name, redirect);
-	return below < 0 ? below : below == PLY_BELOW_ELSEWHERE;
-}
-
 static int look(void *arg, const struct ply_walk_entry *e)
 {
 	struct untying *u = arg;
-	int found = is_elsewhere(u, e);
+	int found = ply_is_elsewhere(u->layer, e);
 
 	u->untied->elsewhere += found > 0;
 	return found < 0 ? found : 0;

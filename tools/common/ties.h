@@ -6,13 +6,18 @@
 #define PLY_TOOLS_TIES_H
 
 #include "layer/layer.h"
+#include "walk.h"
 
 /* Is the attribute, a mark, such a tie? */
 int ply_is_tie(const char *attr);
 
+/* Is the content of a metadata-only file, or of a moved directory, in layers below? 1, 0 or -errno. */
+int ply_is_elsewhere(struct ply_layer *layer, const struct ply_walk_entry *e);
+
 struct ply_untied {
-	uint64_t marks;	    /* taken off */
-	uint64_t elsewhere; /* entries whose content is in layers below: metadata-only files, moved directories */
+	uint64_t marks; /* taken off */
+	uint64_t
+		elsewhere; /* entries whose content is in layers below: metadata-only files, moved directories */
 };
 
 /*
