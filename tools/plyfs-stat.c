@@ -3,7 +3,6 @@
  * With --watch again and again, as what was done in each interval.
  */
 #include <errno.h>
-#include <linux/fuse.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,75 +32,12 @@ static const struct ply_tool tool = {
 	.needs_no_stack = 1,
 };
 
-/* By the kernel's numbers; those of newer kernels than the header have numbers only. */
-static const char *const op_names[PLY_CTL_OPS] = {
-	[0] = "OTHER",
-	[FUSE_LOOKUP] = "LOOKUP",
-	[FUSE_FORGET] = "FORGET",
-	[FUSE_GETATTR] = "GETATTR",
-	[FUSE_SETATTR] = "SETATTR",
-	[FUSE_READLINK] = "READLINK",
-	[FUSE_SYMLINK] = "SYMLINK",
-	[FUSE_MKNOD] = "MKNOD",
-	[FUSE_MKDIR] = "MKDIR",
-	[FUSE_UNLINK] = "UNLINK",
-	[FUSE_RMDIR] = "RMDIR",
-	[FUSE_RENAME] = "RENAME",
-	[FUSE_LINK] = "LINK",
-	[FUSE_OPEN] = "OPEN",
-	[FUSE_READ] = "READ",
-	[FUSE_WRITE] = "WRITE",
-	[FUSE_STATFS] = "STATFS",
-	[FUSE_RELEASE] = "RELEASE",
-	[FUSE_FSYNC] = "FSYNC",
-	[FUSE_SETXATTR] = "SETXATTR",
-	[FUSE_GETXATTR] = "GETXATTR",
-	[FUSE_LISTXATTR] = "LISTXATTR",
-	[FUSE_REMOVEXATTR] = "REMOVEXATTR",
-	[FUSE_FLUSH] = "FLUSH",
-	[FUSE_INIT] = "INIT",
-	[FUSE_OPENDIR] = "OPENDIR",
-	[FUSE_READDIR] = "READDIR",
-	[FUSE_RELEASEDIR] = "RELEASEDIR",
-	[FUSE_FSYNCDIR] = "FSYNCDIR",
-	[FUSE_ACCESS] = "ACCESS",
-	[FUSE_CREATE] = "CREATE",
-	[FUSE_INTERRUPT] = "INTERRUPT",
-	[FUSE_DESTROY] = "DESTROY",
-	[FUSE_IOCTL] = "IOCTL",
-	[FUSE_NOTIFY_REPLY] = "NOTIFY_REPLY",
-	[FUSE_BATCH_FORGET] = "BATCH_FORGET",
-	[FUSE_FALLOCATE] = "FALLOCATE",
-	[FUSE_READDIRPLUS] = "READDIRPLUS",
-	[FUSE_RENAME2] = "RENAME2",
-	[FUSE_LSEEK] = "LSEEK",
-	[FUSE_COPY_FILE_RANGE] = "COPY_FILE_RANGE",
-	[51] = "TMPFILE",
-	[52] = "STATX",
-	[53] = "COPY_FILE_RANGE_64",
-};
-
-struct op_name {
-	char text[24];
-};
-
-static struct op_name name_of(unsigned op)
-{
-	struct op_name name;
-
-	if (op_names[op])
-		snprintf(name.text, sizeof(name.text), "%s", op_names[op]);
-	else
-		snprintf(name.text, sizeof(name.text), "OP_%u", op);
-	return name;
-}
-
 static uint64_t all_requests(const struct ply_ctl_status *s)
 {
 	uint64_t sum = 0;
 
 	for (unsigned i = 0; i < PLY_CTL_OPS; i++)
-		sum += s->ops[i];
+		sum += s->ops[i].count;
 	return sum;
 }
 
@@ -203,8 +139,9 @@ static int print_text(struct ply_live *live, const struct ply_ctl_status *s)
 	print_number("held", s->held);
 	print_number("requests", all_requests(s));
 	for (unsigned i = 0; i < PLY_CTL_OPS; i++)
-		if (s->ops[i])
-			printf("  %-20s %llu\n", name_of(i).text, (unsigned long long)s->ops[i]);
+		if (s->ops[i].count)
+			printf("  %-20s %llu\n", s->ops[i].name,
+			       (unsigned long long)s->ops[i].count);
 	return err;
 }
 
@@ -237,9 +174,9 @@ static int print_json(struct ply_live *live, const struct ply_ctl_status *s)
 	err = print_json_layers(live);
 	printf("\"requests\":{");
 	for (unsigned i = 0; i < PLY_CTL_OPS; i++)
-		if (s->ops[i]) {
-			printf("%s\"%s\":%llu", comma, name_of(i).text,
-			       (unsigned long long)s->ops[i]);
+		if (s->ops[i].count) {
+			printf("%s\"%s\":%llu", comma, s->ops[i].name,
+			       (unsigned long long)s->ops[i].count);
 			comma = ",";
 		}
 	printf("},\"type\":\"status\"}\n");
@@ -264,7 +201,7 @@ static void print_interval(const struct ply_ctl_status *was, const struct ply_ct
 	uint64_t ops[PLY_CTL_OPS];
 
 	for (unsigned i = 0; i < PLY_CTL_OPS; i++)
-		ops[i] = is->ops[i] - was->ops[i];
+		ops[i] = is->ops[i].count - was->ops[i].count;
 	printf("%9llu %8llu %9llu %9llu ",
 	       (unsigned long long)(all_requests(is) - all_requests(was)),
 	       (unsigned long long)is->nodes, (unsigned long long)(is->copyups - was->copyups),
@@ -274,7 +211,7 @@ static void print_interval(const struct ply_ctl_status *was, const struct ply_ct
 
 		if (op == PLY_CTL_OPS)
 			break;
-		printf(" %s %llu", name_of(op).text, (unsigned long long)ops[op]);
+		printf(" %s %llu", is->ops[op].name, (unsigned long long)ops[op]);
 		ops[op] = 0;
 	}
 	printf("%s\n", is->flags & PLY_CTL_FROZEN ? " (frozen)" : "");

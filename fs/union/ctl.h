@@ -35,8 +35,12 @@ struct ply_ctl_status {
 	uint64_t fds;
 	uint64_t unsettled; /* files with marks that are to be taken off */
 	uint64_t copyups, copyup_bytes;
-	uint64_t held;		   /* requests that a freeze holds back */
-	uint64_t ops[PLY_CTL_OPS]; /* requests so far, by the kernel's number; 0: all others */
+	uint64_t held;	 /* requests that a freeze holds back */
+	uint64_t writes; /* of data, so far */
+	struct ply_ctl_op {
+		uint64_t count; /* requests so far */
+		char name[24];	/* "LOOKUP"; empty where there is no such kind */
+	} ops[PLY_CTL_OPS];
 };
 
 /* One layer of the stack: 0 is the upper, with an empty path where there is none; then the lowers, topmost first. */

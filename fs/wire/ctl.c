@@ -48,8 +48,15 @@ static int tell_status(const struct ply_raw *raw, void *data)
 	pthread_mutex_lock(&w->gate.lock);
 	s->held = w->gate.nheld;
 	pthread_mutex_unlock(&w->gate.lock);
-	for (unsigned i = 0; i < PLY_CTL_OPS; i++)
-		s->ops[i] = atomic_load_explicit(&w->counts[i], memory_order_relaxed);
+	for (unsigned i = 0; i < PLY_CTL_OPS; i++) {
+		const char *name = ply_ops[i].name;
+
+		s->ops[i].count = atomic_load_explicit(&w->counts[i], memory_order_relaxed);
+		if (name || s->ops[i].count)
+			snprintf(s->ops[i].name, sizeof(s->ops[i].name), "%s",
+				 name ? name : "UNKNOWN");
+	}
+	s->writes = s->ops[FUSE_WRITE].count;
 	return 0;
 }
 

@@ -2,7 +2,6 @@
 #include "live.h"
 
 #include <errno.h>
-#include <linux/fuse.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,7 +108,7 @@ static int writes(struct ply_live *live, uint64_t *n)
 	struct ply_ctl_status status;
 	int err = sys_ioctl(live->fd, PLY_CTL_STATUS, &status);
 
-	*n = status.ops[FUSE_WRITE];
+	*n = status.writes;
 	return err;
 }
 
