@@ -327,6 +327,16 @@ by_snapshotter() {
 		fail "mount.fuse3: $(cat "$D/out")"
 	eq "names and owner" "f 1000:1000" "$(ls "$M") $(stat -c %u:%g "$M/f")"
 	eq "its type" fuse.fuse-overlayfs "$(findmnt -no FSTYPE "$M")"
+	down
+	# How it finds out whether it may work at all: two layers are mounted, and unmounted until nothing is.
+	PATH=$D/bin:$PATH mount.fuse3 overlay "$M" -o "lowerdir=$L:$D/l2" -t fuse-overlayfs >"$D/out" 2>&1 </dev/null || fail "mount.fuse3: $(cat "$D/out")"
+	eq "names" f "$(names "$M")"
+	py "$M" <<'P'
+at = sys.argv[1].encode()
+eq("the first unmount", 0, libc.umount2(at, 0))
+eq("the second", -1, libc.umount2(at, 0))
+eq("why", errno.EINVAL, ctypes.get_errno())
+P
 }
 
 # Whoever mounted already hands over the descriptor of the device.
