@@ -34,6 +34,13 @@ int sys_dup2(int fd, int as)
 	return (int)result(dup2(fd, as));
 }
 
+int sys_dup_above(int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, fd + 1);
+
+	return copy < 0 ? -errno : copy;
+}
+
 void sys_close_others(int keep)
 {
 	unsigned first = 3;

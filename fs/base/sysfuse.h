@@ -13,6 +13,8 @@ ssize_t sys_read(int fd, void *buf, size_t size);
 ssize_t sys_write(int fd, const void *buf, size_t size);
 ssize_t sys_writev(int fd, const struct iovec *iov, int count);
 int sys_dup2(int fd, int as);
+/* A copy with a number above the descriptor's own. */
+int sys_dup_above(int fd);
 /* Closes all descriptors but the standard ones and keep (-1: none). */
 void sys_close_others(int keep);
 /* A descriptor that is readable when the process has ended. */

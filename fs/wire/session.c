@@ -305,6 +305,21 @@ static int new_session(struct ply_wire *w)
 	return w->se ? 0 : -EINVAL;
 }
 
+/*
+ * With auto_unmount fusermount3 waits for the end of a socket that the server holds, and then unmounts what does not
+ * answer. When the server dies the kernel gives its descriptors back from the highest on: so the device must be above
+ * the socket, which libfuse opened with it, or it would still answer.
+ */
+static int close_first(int fd)
+{
+	int above = sys_dup_above(fd);
+
+	if (above < 0)
+		return fd;
+	sys_close(fd);
+	return above;
+}
+
 static int mount_session(struct ply_wire *w)
 {
 	int err;
@@ -313,7 +328,7 @@ static int mount_session(struct ply_wire *w)
 		ply_error("cannot mount on '%s'", w->cfg.mountpoint);
 		return -EIO;
 	}
-	w->fd = fuse_session_fd(w->se);
+	w->fd = close_first(fuse_session_fd(w->se));
 	err = fuse_session_custom_io(w->se, &custom_io, w->fd);
 	if (err)
 		ply_error("cannot use the fuse device: %s", strerror(-err));

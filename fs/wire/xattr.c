@@ -50,15 +50,21 @@ void ply_op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t si
 	ply_reply_value(req, size, n, ply_task.room);
 }
 
-/* The trusted names are for privileged eyes only, as on any file system. In place; the new length. */
-static ssize_t without_trusted(char *list, ssize_t size)
+/* The trusted names are for privileged eyes only, as on any file system; ACLs that are switched off for none. */
+static int is_hidden(const struct ply_wire *w, uid_t uid, const char *name)
+{
+	return (uid && !strncmp(name, "trusted.", 8)) || is_refused(w, name);
+}
+
+/* In place; the new length. */
+static ssize_t without_hidden(const struct ply_wire *w, uid_t uid, char *list, ssize_t size)
 {
 	ssize_t kept = 0;
 
 	for (ssize_t pos = 0; pos < size;) {
 		size_t len = strlen(list + pos) + 1;
 
-		if (strncmp(list + pos, "trusted.", 8) != 0) {
+		if (!is_hidden(w, uid, list + pos)) {
 			memmove(list + kept, list + pos, len);
 			kept += (ssize_t)len;
 		}
@@ -74,8 +80,8 @@ void ply_op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 	ssize_t n =
 		node ? ply_listxattr(w->cfg.u, node, ply_task.room, ply_task.room_size) : -ESTALE;
 
-	if (n > 0 && fuse_req_ctx(req)->uid)
-		n = without_trusted(ply_task.room, n);
+	if (n > 0)
+		n = without_hidden(w, fuse_req_ctx(req)->uid, ply_task.room, n);
 	if (n > 0 && size && (size_t)n > size)
 		n = -ERANGE;
 	ply_reply_value(req, size, n, ply_task.room);

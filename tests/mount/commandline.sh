@@ -177,6 +177,57 @@ root_as_work() {
 	eq "what is there" "letter main main/file" "$(names "$at/work")"
 }
 
+# Cut off anywhere, options mean no mount, or the one that is left of them; and whatever directory a cut path then leads
+# to, what lies there stays. In a root of its own, as above.
+cut_off() {
+	need_root
+	need unshare chroot
+	local at=$D/root dir
+	mkdir -p "$at"/{usr,dev,proc,mnt,"lo,w"/sub,lo,up/per/diff,"w/or k/mine"}
+	for dir in / /w "/w/or k" /lo /up; do
+		mkdir -p "$at$dir/work/main"
+		echo precious | tee "$at$dir/letter" >"$at$dir/work/main/file"
+	done
+	cp "$PLYFS" "$at/plyfs"
+	for dir in bin lib lib32 lib64 sbin; do [ ! -L "/$dir" ] || ln -s "$(readlink "/$dir")" "$at/$dir"; done
+	cat >"$at/try" <<-'END'
+		cd / && [ -x /plyfs ] && [ -f /work/main/file ] || exit 5
+		all='lowerdir="/lo,w":/lo,upperdir=/up/per/diff,workdir="/w/or k/mine",context="a,b",uidmapping=:0:1000:1:1:100000:65536,timeout=1.5,volatile'
+		more='lowerdir=/lo\,w/sub:/lo,workdir=/w/or k/mine,upperdir=/up/per/diff'
+		cut() {
+			for ((n = 1; n <= ${#1}; n++)); do
+				options=${1:0:n}
+				timeout 20 /plyfs -o "$options" /mnt >/said 2>&1
+				rc=$?
+				if grep -q " /mnt " /proc/mounts; then
+					[ $rc = 0 ] || exit 6
+					echo "mounted: $options"
+					umount /mnt
+				else
+					[ $rc = 1 ] && [ -s /said ] || exit 7
+				fi
+			done
+		}
+		cut "$all"
+		cut "$more"
+		rm -r /said
+		[ -z "$(ls -A /mnt)" ]
+	END
+	(cd "$at" && find . -path ./usr -prune -o -name letter -print -o -name main -print -o -path '*/main/*' -print | sort) >"$D/before"
+	# shellcheck disable=SC2016 # $0 is the inner shell's
+	unshare -m --propagation private sh -ec '
+		mount --bind /usr "$0/usr"
+		mount --bind /dev "$0/dev"
+		mount -t proc proc "$0/proc"
+		exec chroot "$0" /bin/bash /try' "$at" >"$D/out" 2>&1 || fail "status $?: $(tail -n 3 "$D/out")"
+	grep -q '^mounted: .*volatile$' "$D/out" || fail "the whole is not mounted: $(tail -n 3 "$D/out")"
+	! grep -E '^mounted: .*(upperdir=[^,]*$|workdir="[^"]*$|context="[^"]*$)' "$D/out" | grep -v '/mine,upperdir=/up' ||
+		fail "half options are mounted"
+	! grep -E '^mounted: .*upperdir=.*workdir="?(/w/?|/|/w/or k/?)("|$)' "$D/out" || fail "another directory is taken for the work directory"
+	diff "$D/before" <(cd "$at" && find . -path ./usr -prune -o -name letter -print -o -name main -print -o -path '*/main/*' -print | sort) ||
+		fail "something is gone (<)"
+}
+
 # A slip, and there is another directory named work: nothing is removed from it.
 others_work() {
 	mkdir -p "$W/work/main"
@@ -276,6 +327,16 @@ by_snapshotter() {
 		fail "mount.fuse3: $(cat "$D/out")"
 	eq "names and owner" "f 1000:1000" "$(ls "$M") $(stat -c %u:%g "$M/f")"
 	eq "its type" fuse.fuse-overlayfs "$(findmnt -no FSTYPE "$M")"
+	down
+	# How it finds out whether it may work at all: two layers are mounted, and unmounted until nothing is.
+	PATH=$D/bin:$PATH mount.fuse3 overlay "$M" -o "lowerdir=$L:$D/l2" -t fuse-overlayfs >"$D/out" 2>&1 </dev/null || fail "mount.fuse3: $(cat "$D/out")"
+	eq "names" f "$(names "$M")"
+	py "$M" <<'P'
+at = sys.argv[1].encode()
+eq("the first unmount", 0, libc.umount2(at, 0))
+eq("the second", -1, libc.umount2(at, 0))
+eq("why", errno.EINVAL, ctypes.get_errno())
+P
 }
 
 # Whoever mounted already hands over the descriptor of the device.
@@ -311,7 +372,7 @@ for i in range(500):
     os.symlink(f"../layers/{i}/diff", f"l/{i:026}")
 P
 	for ((i = 0; i < 500; i++)); do stack+=$(printf ':%s/l/%026d' "$D" $i); done
-	[ ${#stack} -gt 30000 ] || fail "only ${#stack} bytes of options"
+	[ ${#stack} -gt 20000 ] || fail "only ${#stack} bytes of options"
 	up "${stack#:}" volatile,
 	eq "names of all" 500 "$(ls "$M/d" | wc -l)"
 	eq "the top" 0 "$(cat "$M/top")"
@@ -368,6 +429,7 @@ holds "options in every spelling that callers use" spellings
 holds "unknown options are named, and no reason to stop" unknown
 holds "each error is a sentence that names the path, with status 1 and no mount" errors
 holds "the root is no work directory" root_as_work
+holds "options that are cut off anywhere do no harm" cut_off
 holds "a directory named work that a mount has not made is left alone" others_work
 holds "unsuitable file systems and missing rights are refused" file_system_errors
 holds "a dead mount on the mountpoint is named, or mounted over" dead_mountpoint
