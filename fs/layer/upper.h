@@ -65,6 +65,8 @@ int ply_work_remove(struct ply_upper *up, const char *name);
  * form only where the directory announces them.
  */
 int ply_upper_announce(struct ply_upper *up, int dirfd);
+/* Whiteouts that there are belong to a layer from now on: the next is a link of another inode. */
+void ply_upper_leave_whiteouts(struct ply_upper *up);
 /* Makes a whiteout where no upper entry is. */
 int ply_upper_whiteout(struct ply_upper *up, int dirfd, const char *name);
 /* Replaces an upper non-directory by a whiteout in one step. */

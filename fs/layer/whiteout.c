@@ -104,6 +104,12 @@ static int make_shared(struct ply_upper *up)
 	return err;
 }
 
+void ply_upper_leave_whiteouts(struct ply_upper *up)
+{
+	atomic_store(&up->has_whiteout, 0);
+	sys_unlink(up->work, PLY_WORK_WHITEOUT);
+}
+
 /* Links the shared whiteout, which is made anew when it has too many links or none can be had. */
 static int link_shared(struct ply_upper *up, int dirfd, const char *name)
 {

@@ -239,6 +239,7 @@ static void restack(struct rotation *r)
 	u->layers = r->layers;
 	r->layers = NULL;
 	u->upper.layer = &u->layers[PLY_UPPER];
+	ply_upper_leave_whiteouts(&u->upper);
 	u->nlayers++;
 	u->nall++;
 	ply_restack_do(u, &r->restack);

@@ -287,6 +287,15 @@ static int find_later(struct finding *f, struct ply_node *node)
 	return 0;
 }
 
+/* A node that was there all the time, which the lookup did not make, is not listed by it. */
+static void list_known(struct ply_union *u, struct ply_node *node)
+{
+	pthread_mutex_lock(&node->lock);
+	if (node->lowerdata)
+		ply_settle_add(u, node);
+	pthread_mutex_unlock(&node->lock);
+}
+
 static int find_entry(void *arg, const char *name, unsigned char type, uint64_t ino)
 {
 	struct finding *f = arg;
@@ -299,6 +308,7 @@ static int find_entry(void *arg, const char *name, unsigned char type, uint64_t 
 	err = ply_find(f->u, f->dir, name, &node, NULL);
 	if (err)
 		return err == -ENOENT ? 0 : err;
+	list_known(f->u, node);
 	return find_later(f, node);
 }
 

@@ -130,6 +130,47 @@ in_kernel() {
 	mount -t overlay overlay -o "lowerdir=${1:-$L},upperdir=$U,workdir=$W" "$M" || skip "the kernel does not mount an overlay here"
 }
 
+# ---- plain users ----
+
+# for_users: layers that uid 1000 owns, and what `private` needs
+for_users() {
+	echo hello >"$L/h.txt"
+	chmod 664 "$L/h.txt"
+	local f
+	for f in ro ro2 ro3; do
+		echo ro >"$L/$f"
+		chmod 444 "$L/$f"
+	done
+	mkdir -m 555 "$L/rodir"
+	mkdir -m 700 "$L/d"
+	echo x | tee "$L/rodir/x" >"$L/d/f"
+	mknod -m 666 "$D/fuse" c 10 229
+	echo user_allow_other >"$D/fuse.conf"
+	: >"$T/mount.log"
+	chmod 666 "$T/mount.log"
+	chown -R 1000:1000 "$L" "$U" "$W" "$M"
+	chmod 777 "$D"
+	seen=$(mark "$L")
+}
+
+# run_as_user FUNCTION COMMAND...: the function, in a shell that the command starts for uid 1000
+run_as_user() {
+	local function=$1
+	shift
+	private setpriv --reuid 1000 --regid 1000 --clear-groups -- "$@" bash -c "$(declare -f)
+		seen=- failures=0
+		$function" || exit
+}
+
+# private COMMAND...: with everybody allowed to mount by FUSE, as far as this command sees
+private() {
+	export L U W M D T
+	unshare -m --propagation private bash -c '
+		mount --bind "$D/fuse" /dev/fuse || exit
+		[ ! -e /etc/fuse.conf ] || mount --bind "$D/fuse.conf" /etc/fuse.conf
+		exec "$@"' - "$@"
+}
+
 # ---- counters ----
 
 # start_counted OPTIONS: a server in the foreground on M; `counted` reads its counters

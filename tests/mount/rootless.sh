@@ -3,45 +3,6 @@
 . "$(dirname "$0")/lib.sh"
 need_root
 
-# A /dev/fuse that everybody may open, in a mount namespace of its own; then the function, as uid 1000.
-layers() {
-	echo hello >"$L/h.txt"
-	chmod 664 "$L/h.txt"
-	local f
-	for f in ro ro2 ro3; do
-		echo ro >"$L/$f"
-		chmod 444 "$L/$f"
-	done
-	mkdir -m 555 "$L/rodir"
-	mkdir -m 700 "$L/d"
-	echo x | tee "$L/rodir/x" >"$L/d/f"
-	mknod -m 666 "$D/fuse" c 10 229
-	echo user_allow_other >"$D/fuse.conf"
-	: >"$T/mount.log"
-	chmod 666 "$T/mount.log"
-	chown -R 1000:1000 "$L" "$U" "$W" "$M"
-	chmod 777 "$D"
-	seen=$(mark "$L")
-}
-
-# run_as_user FUNCTION COMMAND...: the function, in a shell that the command starts for uid 1000
-run_as_user() {
-	local function=$1
-	shift
-	private setpriv --reuid 1000 --regid 1000 --clear-groups -- "$@" bash -c "$(declare -f)
-		seen=- failures=0
-		$function" || exit
-}
-
-# private COMMAND...: with everybody allowed to mount by FUSE, as far as this command sees
-private() {
-	export L U W M D T
-	unshare -m --propagation private bash -c '
-		mount --bind "$D/fuse" /dev/fuse || exit
-		[ ! -e /etc/fuse.conf ] || mount --bind "$D/fuse.conf" /etc/fuse.conf
-		exec "$@"' - "$@"
-}
-
 as_on_a_plain_directory() {
 	up
 	cd "$M" || exit 1
@@ -88,20 +49,20 @@ P
 }
 
 user_namespace() {
-	layers
+	for_users
 	run_as_user as_on_a_plain_directory unshare -Urm --propagation private
 }
 
 plain_user() {
 	need fusermount3
-	layers
+	for_users
 	umount() { fusermount3 -u "$@"; }
 	run_as_user as_on_a_plain_directory env
 }
 
 # With a range of subordinate ids everything that root does in a container works.
 id_range() {
-	layers
+	for_users
 	chown -R 100000:100000 "$L" "$U" "$W" "$M"
 	seen=$(mark "$L")
 	owners() {
@@ -146,7 +107,7 @@ P
 
 # What a mount in a user namespace wrote is read by any other stack.
 marks_last() {
-	layers
+	for_users
 	mkdir "$L/gone"
 	echo x >"$L/gone/x"
 	chown -R 1000:1000 "$L/gone"
