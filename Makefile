@@ -24,6 +24,7 @@ ALL_LDFLAGS = $(LDFLAGS) $(SANFLAGS) -pthread
 
 FUSE_CFLAGS := -DFUSE_USE_VERSION=314 $(shell pkg-config --cflags fuse3 2>/dev/null)
 FUSE_LIBS   := $(shell pkg-config --libs fuse3 2>/dev/null || echo -lfuse3)
+CRYPTO_LIBS := $(shell pkg-config --libs libcrypto 2>/dev/null || echo -lcrypto)
 XXH_LIBS    := $(shell pkg-config --libs libxxhash 2>/dev/null || echo -lxxhash)
 
 Q := $(if $(V),,@)
@@ -38,6 +39,7 @@ tool_src   := $(wildcard tools/plyfs-*.c)
 diff_src   := $(wildcard tests/diff/*.c)
 
 LIB      := $(BUILD)/libply.a
+COMMON   := $(OBJ)/tools/common.a
 plyfs    := $(if $(wildcard fs/main.c),$(BUILD)/plyfs)
 tools    := $(patsubst tools/%.c,$(BUILD)/%,$(tool_src))
 programs := $(plyfs) $(tools)
@@ -70,9 +72,9 @@ tests-build: all $(test_programs)
 flags := $(subst ','\'',$(CC) $(ALL_CFLAGS) $(FUSE_CFLAGS))
 $(OBJ)/flags: FORCE
 	@mkdir -p $(@D)
-	@pkg-config --exists fuse3 libxxhash || { \
-		echo "plyfs is built with libfuse3, libxxhash and uthash: run 'make deps' as root, or install" >&2; \
-		echo "libfuse3-dev libxxhash-dev uthash-dev pkg-config (Debian's names)." >&2; exit 1; }
+	@pkg-config --exists fuse3 libxxhash libcrypto || { \
+		echo "plyfs is built with libfuse3, libxxhash, libcrypto and uthash: run 'make deps' as root, or install" >&2; \
+		echo "libfuse3-dev libxxhash-dev libssl-dev uthash-dev pkg-config (Debian's names)." >&2; exit 1; }
 	@printf '%s\n' '$(flags)' | cmp -s - $@ || printf '%s\n' '$(flags)' >$@
 
 $(OBJ)/%.o: %.c $(OBJ)/flags
@@ -85,6 +87,8 @@ $(call objects,$(wire_src)): ROOM_CFLAGS = $(FUSE_CFLAGS)
 $(call objects,tests/crash/recorder.c): ROOM_CFLAGS = $(FUSE_CFLAGS)
 
 $(LIB): $(call objects,$(lib_src))
+$(COMMON): $(call objects,$(common_src))
+$(LIB) $(COMMON):
 	@mkdir -p $(@D)
 	@echo "  AR    $@"
 	$(Q)rm -f $@
@@ -94,9 +98,11 @@ $(BUILD)/plyfs: $(call objects,$(wire_src)) $(LIB)
 	@echo "  LD    $@"
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(FUSE_LIBS) $(XXH_LIBS)
 
-$(tools): $(BUILD)/%: $(OBJ)/tools/%.o $(call objects,$(common_src)) $(LIB)
+# Only the tool that asks for digests is linked with what computes them.
+$(BUILD)/plyfs-seal: TOOL_LIBS = $(CRYPTO_LIBS)
+$(tools): $(BUILD)/%: $(OBJ)/tools/%.o $(COMMON) $(LIB)
 	@echo "  LD    $@"
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(XXH_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TOOL_LIBS) $(XXH_LIBS)
 
 $(BUILD)/tests/plydiff: $(call objects,$(diff_src)) $(LIB)
 	@mkdir -p $(@D)

@@ -43,6 +43,7 @@ enum {
 
 static const struct ply_own_option own[] = {
 	{ 'm', "mount", "MNT", "the mounted stack whose upper it is" },
+	{ 'u', "upper", "UPPER", "the upper of a stack that is not mounted" },
 	{ OPT_ROTATE, "rotate", NULL, "the upper itself becomes the layer; with -m" },
 	{ OPT_KEEP, "keep-redirects", NULL, "let it need the layers below it" },
 	{ OPT_PAUSE, "pause-limit", "MS", "hold the mount's users no longer" },
@@ -60,7 +61,7 @@ static const struct ply_tool tool = {
 	.min = 1,
 	.max = 2,
 	.usage_exit = PLY_EXIT_TROUBLE,
-	.needs_no_stack = 1,
+	.takes_no_stack = 1,
 };
 
 struct snapshot {
@@ -668,10 +669,8 @@ static unsigned number(const struct ply_args *a, int letter, unsigned otherwise)
 
 static void check_args(const struct ply_args *a)
 {
-	int has_upper = a->paths.upper != NULL, is_live = a->set['m'] > 0;
+	int has_upper = a->set['u'] > 0, is_live = a->set['m'] > 0;
 
-	if (a->paths.nlowers || a->zero)
-		ply_args_refuse(&tool, "a snapshot needs no lower layers, and prints no names");
 	if (has_upper + is_live + (a->noperands == 2) != 1)
 		ply_args_refuse(&tool, "one upper, or one mount, and one layer are wanted");
 	if (!is_live && (a->set[OPT_ROTATE] || a->set[OPT_PAUSE] || a->set[OPT_COMMIT]))
@@ -688,7 +687,7 @@ static int run(struct snapshot *s, const struct ply_args *a)
 	s->rotates = a->set[OPT_ROTATE] > 0;
 	s->keeps_redirects = a->set[OPT_KEEP] > 0;
 	if (!a->set['m'])
-		return of_upper(s, a->paths.upper ? a->paths.upper : a->operands[0], layer);
+		return of_upper(s, a->set['u'] ? a->value['u'] : a->operands[0], layer);
 	s->cut.pause_ms = number(a, OPT_PAUSE, s->rotates ? PAUSE_ROTATE_MS : PAUSE_COPY_MS);
 	s->cut.keeps_redirects = s->keeps_redirects;
 	s->give_up = s->start + number(a, OPT_COMMIT, COMMIT_SECONDS);

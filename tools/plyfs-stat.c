@@ -29,7 +29,7 @@ static const struct ply_tool tool = {
 	.min = 1,
 	.max = 1,
 	.usage_exit = PLY_EXIT_TROUBLE,
-	.needs_no_stack = 1,
+	.takes_no_stack = 1,
 };
 
 static uint64_t all_requests(const struct ply_ctl_status *s)

@@ -18,12 +18,17 @@ enum {
 	OPT_PROGRESS,
 };
 
-static const struct ply_own_option common[] = {
+static const struct ply_own_option stack_options[] = {
 	{ 'l', "lower", "DIR[:DIR]...", "the lower layers, topmost first" },
 	{ 'u', "upper", "DIR", "the upper layer" },
 	{ 'o', "options", "OPTIONS", "the same as for mount: lowerdir=...,upperdir=..." },
-	{ 'j', "json", NULL, "JSON, one object a line" },
 	{ '0', "null", NULL, "names as they are, each ended by NUL" },
+	{ 0 },
+};
+#define NSTACK (sizeof(stack_options) / sizeof(stack_options[0]) - 1)
+
+static const struct ply_own_option common[] = {
+	{ 'j', "json", NULL, "JSON, one object a line" },
 	{ 'q', "quiet", NULL, "no notes, errors only" },
 	{ 'v', "verbose", NULL, "more about each" },
 	{ OPT_PROGRESS, "progress", NULL, "show progress even if stderr is no terminal" },
@@ -214,6 +219,8 @@ static void help(const struct ply_tool *tool)
 {
 	printf("usage: %s %s\n\n%s\n", program_invocation_short_name, tool->usage, tool->text);
 	show_options(tool->own);
+	if (!tool->takes_no_stack)
+		show_options(stack_options);
 	show_options(common);
 	exit(PLY_EXIT_OK);
 }
@@ -233,8 +240,21 @@ static size_t add_options(const struct ply_own_option *from, struct option *opti
 	return n;
 }
 
+static int is_own(const struct ply_tool *tool, int c)
+{
+	for (const struct ply_own_option *o = tool->own; o->name; o++)
+		if (o->letter == c)
+			return 1;
+	return 0;
+}
+
 static void take_option(struct ply_args *a, int c)
 {
+	if (is_own(a->tool, c)) {
+		a->set[c]++;
+		a->value[c] = optarg;
+		return;
+	}
 	switch (c) {
 	case 'l':
 		lower_list(a, optarg);
@@ -266,22 +286,21 @@ static void take_option(struct ply_args *a, int c)
 	case OPT_HELP:
 		help(a->tool);
 		break;
-	default:
-		a->set[c]++;
-		a->value[c] = optarg;
 	}
 }
 
 void ply_args_parse(struct ply_args *a, int argc, char **argv, const struct ply_tool *tool)
 {
-	struct option options[NCOMMON + PLY_OWN_MAX + 1] = { 0 };
-	char letters[2 * (NCOMMON + PLY_OWN_MAX) + 1] = "";
+	struct option options[NSTACK + NCOMMON + PLY_OWN_MAX + 1] = { 0 };
+	char letters[2 * (NSTACK + NCOMMON + PLY_OWN_MAX) + 1] = "";
 	size_t n;
 	int c;
 
 	*a = (struct ply_args){ .tool = tool };
 	setlocale(LC_CTYPE, "");
 	n = add_options(tool->own, options, letters);
+	if (!tool->takes_no_stack)
+		n += add_options(stack_options, options + n, letters);
 	add_options(common, options + n, letters);
 	while ((c = getopt_long(argc, argv, letters, options, NULL)) != -1) {
 		if (c == '?')
@@ -294,7 +313,7 @@ void ply_args_parse(struct ply_args *a, int argc, char **argv, const struct ply_
 	a->noperands = argc - optind;
 	if (a->noperands < tool->min || a->noperands > tool->max)
 		ply_args_refuse(tool, "too %s operands", a->noperands < tool->min ? "few" : "many");
-	if (!tool->needs_no_stack && !a->paths.upper && a->paths.nlowers == a->paths.ndata)
+	if (!tool->takes_no_stack && !a->paths.upper && a->paths.nlowers == a->paths.ndata)
 		ply_args_refuse(tool, "no layer is given");
 	if (a->cli.json && a->zero)
 		ply_args_refuse(tool, "--json or --null, not both");
@@ -312,7 +331,7 @@ void ply_args_free(struct ply_args *a)
 /* ---- notes ---- */
 
 /* Only the machine's own root is shown what is in the trusted space: where the map of users is the identity. */
-static int sees_trusted(void)
+int ply_sees_trusted(void)
 {
 	int fd = sys_open(AT_FDCWD, "/proc/self/uid_map", O_RDONLY, 0);
 	char text[256] = "", *at = text;
@@ -329,7 +348,7 @@ static int sees_trusted(void)
 
 void ply_note_trusted(const struct ply_args *a)
 {
-	if (!a->cli.quiet && !sees_trusted())
+	if (!a->cli.quiet && !ply_sees_trusted())
 		ply_tell(
 			"note: marks in the trusted space (trusted.overlay.opaque, redirect, metacopy and the "
 			"like), of a mount by root, cannot be seen without privilege");

@@ -32,7 +32,7 @@ struct ply_tool {
 	const struct ply_own_option *own; /* ended by one without name */
 	int min, max;			  /* operands */
 	int usage_exit;			  /* what a wrong command line ends with */
-	int needs_no_stack;		  /* what it works on is given in other words */
+	int takes_no_stack;		  /* nor -0: what it works on is given in other words */
 };
 
 #define PLY_LETTERS 300
@@ -58,6 +58,8 @@ void ply_args_refuse(const struct ply_tool *tool, const char *fmt, ...)
 /* A number from 0 on of an option's value, or the end. */
 unsigned long ply_args_number(const struct ply_args *a, int letter);
 
+/* May this process see extended attributes in the trusted space? */
+int ply_sees_trusted(void);
 /* Notes on stderr what this run cannot see: trusted marks without privilege, what a mounted stack has not written. */
 void ply_note_trusted(const struct ply_args *a);
 void ply_note_mounted(const struct ply_args *a);

@@ -23,13 +23,6 @@ struct ply_cli {
 	int progress; /* enum ply_progress_wish */
 };
 
-/*
- * Reads the common options. Answers --help (with the usage line and text given) and --version, and exits;
- * exits with PLY_EXIT_TROUBLE on an unknown option or another number of operands. Returns the operands.
- */
-char **ply_cli_parse(struct ply_cli *cli, int argc, char **argv, int operands, const char *usage,
-		     const char *text);
-
 /* A sentence on stderr, after the tool's name; the progress line makes way. */
 void ply_tell(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

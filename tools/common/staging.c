@@ -64,7 +64,17 @@ static int check_target(struct ply_staging *s)
 	return err > 0 ? -EEXIST : err;
 }
 
-int ply_staging_open(struct ply_staging *s, const char *target)
+static int check_file(struct ply_staging *s)
+{
+	struct statx stx;
+	int err = sys_statx(s->parent, s->name, STATX_TYPE, &stx);
+
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	return S_ISREG(stx.stx_mode) ? 0 : -EEXIST;
+}
+
+static int open_parent(struct ply_staging *s, const char *target)
 {
 	char *path = strdup(target);
 	const char *dir;
@@ -76,10 +86,24 @@ int ply_staging_open(struct ply_staging *s, const char *target)
 	err = split(s, path, &dir);
 	if (!err) {
 		s->parent = sys_open(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY, 0);
-		err = s->parent < 0 ? s->parent : check_target(s);
+		err = s->parent < 0 ? s->parent : 0;
 	}
 	free(path);
 	return err;
+}
+
+int ply_staging_open(struct ply_staging *s, const char *target)
+{
+	int err = open_parent(s, target);
+
+	return err ? err : check_target(s);
+}
+
+int ply_staging_open_file(struct ply_staging *s, const char *target)
+{
+	int err = open_parent(s, target);
+
+	return err ? err : check_file(s);
 }
 
 /* Default ACLs and set-gid come from the directory it lies in, and would be handed on to all that is made. */
@@ -94,7 +118,18 @@ static int disinherit(int fd)
 	return sys_chmod(fd, "", S_IRWXU);
 }
 
-int ply_staging_make(struct ply_staging *s)
+static int make_dir(struct ply_staging *s)
+{
+	return sys_mkdir(s->parent, s->temp, S_IRWXU);
+}
+
+static int make_file(struct ply_staging *s)
+{
+	s->fd = sys_open(s->parent, s->temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0666);
+	return s->fd < 0 ? s->fd : 0;
+}
+
+static int make_temp(struct ply_staging *s, int (*make)(struct ply_staging *s))
 {
 	int err = -EEXIST;
 
@@ -105,14 +140,26 @@ int ply_staging_make(struct ply_staging *s)
 			random += (uint64_t)i << 32;
 		snprintf(s->temp, sizeof(s->temp), ".%.200s.plyfs-%016llx", s->name,
 			 (unsigned long long)random);
-		err = sys_mkdir(s->parent, s->temp, S_IRWXU);
+		err = make(s);
 	}
-	if (err) {
+	if (err)
 		s->temp[0] = '\0';
+	return err;
+}
+
+int ply_staging_make(struct ply_staging *s)
+{
+	int err = make_temp(s, make_dir);
+
+	if (err)
 		return err;
-	}
 	s->fd = sys_open(s->parent, s->temp, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	return s->fd < 0 ? s->fd : disinherit(s->fd);
+}
+
+int ply_staging_make_file(struct ply_staging *s)
+{
+	return make_temp(s, make_file);
 }
 
 int ply_staging_publish(struct ply_staging *s)
@@ -123,6 +170,18 @@ int ply_staging_publish(struct ply_staging *s)
 		err = sys_rename(s->parent, s->temp, s->parent, s->name, 0);
 	if (err)
 		return err == -ENOTEMPTY || err == -ENOTDIR ? -EEXIST : err;
+	s->temp[0] = '\0';
+	return sys_fsync(s->parent);
+}
+
+int ply_staging_publish_file(struct ply_staging *s)
+{
+	int err = sys_fsync(s->fd);
+
+	if (!err)
+		err = sys_rename(s->parent, s->temp, s->parent, s->name, 0);
+	if (err)
+		return err;
 	s->temp[0] = '\0';
 	return sys_fsync(s->parent);
 }

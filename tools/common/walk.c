@@ -1,6 +1,7 @@
 /*
  * The walk: a stack of frames, one a directory on the way down. Only the deepest KEEP of them have open
- * descriptors. Of a listing one portion is in memory at a time, and of that only the directories' names.
+ * descriptors. Of a listing one portion is in memory at a time, and of that only the directories' names; of a
+ * sorted one all names.
  */
 #include "walk.h"
 
@@ -13,6 +14,7 @@
 #include "base/sys.h"
 #include "interrupt.h"
 #include "layer/layer.h"
+#include "stack.h"
 
 #define KEEP 64
 #define STATX_WANTED (STATX_BASIC_STATS | STATX_MNT_ID)
@@ -29,7 +31,7 @@ struct frame {
 	struct statx stx; /* as it was found */
 	off_t pos;	  /* in the listing */
 	int ended;	  /* the listing */
-	char *dirs;	  /* names of directories in the portion read last, each ended by NUL */
+	char *todo; /* names of the portion read last that are still to be looked at, each ended by NUL */
 	size_t size, done, room;
 	mode_t locked; /* the mode to put back */
 	int is_unlocked;
@@ -214,7 +216,7 @@ static int pop(struct ply_walk *w)
 		close_place(&f->mirror);
 	}
 	w->depth--;
-	free(f->dirs);
+	free(f->todo);
 	free(f);
 	return err;
 }
@@ -229,20 +231,20 @@ static void close_far_above(struct ply_walk *w)
 
 /* ---- entries ---- */
 
-static int add_dir(struct frame *f, const char *name)
+static int add_name(struct frame *f, const char *name)
 {
 	size_t len = strlen(name) + 1;
 
 	if (f->size + len > f->room) {
 		size_t room = (f->room + len) * 2;
-		char *dirs = realloc(f->dirs, room);
+		char *todo = realloc(f->todo, room);
 
-		if (!dirs)
+		if (!todo)
 			return -ENOMEM;
-		f->dirs = dirs;
+		f->todo = todo;
 		f->room = room;
 	}
-	memcpy(f->dirs + f->size, name, len);
+	memcpy(f->todo + f->size, name, len);
 	f->size += len;
 	return 0;
 }
@@ -272,13 +274,26 @@ static int see(void *arg, const char *name, unsigned char type, uint64_t ino)
 
 	(void)ino;
 	if (type == DT_DIR)
-		return add_dir(top_of(w), name);
+		return add_name(top_of(w), name);
 	err = look_at(w, name, &e);
 	if (!err && S_ISDIR(e.stx.stx_mode))
-		return add_dir(top_of(w), name);
+		return add_name(top_of(w), name);
 	if (!err && w->ops->file)
 		err = w->ops->file(w->arg, &e);
 	return failed_at(w, name, err);
+}
+
+static int read_sorted(struct ply_walk *w)
+{
+	struct frame *f = top_of(w);
+	struct ply_names names;
+	int err = ply_raw_names(f->at.fd, &names);
+
+	for (size_t i = 0; !err && i < names.n; i++)
+		err = add_name(f, names.name[i]);
+	ply_names_free(&names);
+	f->ended = 1;
+	return failed_at(w, "", err);
 }
 
 static int read_portion(struct ply_walk *w)
@@ -286,23 +301,33 @@ static int read_portion(struct ply_walk *w)
 	struct frame *f = top_of(w);
 	int res;
 
+	if (w->root->order == PLY_WALK_SORTED)
+		return read_sorted(w);
 	f->size = f->done = 0;
 	res = ply_layer_list_some(f->at.fd, &f->pos, see, w);
 	f->ended = res == 0;
 	return res > 0 ? 0 : failed_at(w, "", res);
 }
 
+/* One of the names to be looked at is no directory: unless they are sorted, it was one a moment ago. */
+static int tell_file(struct ply_walk *w, const struct ply_walk_entry *e)
+{
+	if (w->root->order != PLY_WALK_SORTED)
+		return -ESTALE;
+	return w->ops->file ? w->ops->file(w->arg, e) : 0;
+}
+
 static int descend(struct ply_walk *w)
 {
 	struct frame *f = top_of(w);
-	const char *name = f->dirs + f->done;
+	const char *name = f->todo + f->done;
 	struct ply_walk_entry e;
 	int err;
 
 	f->done += strlen(name) + 1;
 	err = look_at(w, name, &e);
 	if (!err && !S_ISDIR(e.stx.stx_mode))
-		err = -ESTALE;
+		return failed_at(w, name, tell_file(w, &e));
 	if (!err && w->ops->enter)
 		err = w->ops->enter(w->arg, &e);
 	if (!err)

@@ -33,14 +33,20 @@ struct ply_walk_ops {
 		     const struct ply_walk_entry *e); /* a directory, after what is in it */
 };
 
+enum ply_walk_order {
+	PLY_WALK_AS_LISTED, /* in each portion of a directory's listing first the files, then the directories */
+	PLY_WALK_SORTED, /* by the bytes of the names, files and directories alike */
+};
+
 struct ply_walk_root {
 	int fd;	    /* open for reading; stays the caller's, its offset is used */
 	int mirror; /* the same, or -1 */
+	enum ply_walk_order order;
 };
 
 /*
- * Walks all below root, which itself is not told to the functions: in each portion of a directory's listing
- * first the files, then the directories with all that is in them. A plain user's own directory whose mode
+ * Walks all below root, which itself is not told to the functions, a directory with all that is in it before
+ * what comes next. A plain user's own directory whose mode
  * forbids reading is opened up for the time. On an error *where is the path at which it happened, for the
  * caller to free (NULL without memory). -EXDEV: something is mounted there. -ESTALE: somebody moved a
  * directory meanwhile.

@@ -1,0 +1,468 @@
+/*
+ * plyfs-seal: writes the manifest of a layer beside it, and says later what of the layer is not as it was. The
+ * digest of the manifest is the seal: who knows it knows the layer. The layer itself is never written to.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/sys.h"
+#include "common/args.h"
+#include "common/busy.h"
+#include "common/interrupt.h"
+#include "common/manifest.h"
+#include "common/staging.h"
+
+#define SUFFIX ".seal"
+#define OUT_SIZE 65536
+
+enum {
+	OPT_VERIFY = 256,
+	OPT_FAST,
+	OPT_NO_DIR_MTIME,
+};
+
+static const struct ply_own_option own[] = {
+	{ OPT_VERIFY, "verify", NULL, "compare the layer with its manifest" },
+	{ 'o', "manifest", "FILE", "the manifest, instead of LAYER.seal" },
+	{ OPT_FAST, "fast", NULL, "metadata and sizes only, without reading data" },
+	{ OPT_NO_DIR_MTIME, "no-dir-mtime", NULL, "without the times of directories" },
+	{ 'n', "dry-run", NULL, "write no manifest, only print the seal" },
+	{ 0 },
+};
+
+static const struct ply_tool tool = {
+	.usage = "[--verify] [-o FILE] [--fast] [--no-dir-mtime] [-n] [-j] [-q] [-v] LAYER",
+	.text = "Writes the manifest of a layer to LAYER.seal and prints its digest, the seal. With --verify\n"
+		"names what of the layer is not as the manifest says.\n"
+		"Exit status: 0 done, 1 something differs, 2 trouble, 3 the layer is in use.\n",
+	.own = own,
+	.min = 1,
+	.max = 1,
+	.usage_exit = PLY_EXIT_TROUBLE,
+	.takes_no_stack = 1,
+};
+
+/* What goes to the manifest, through a buffer; nowhere where fd is -1. */
+struct out {
+	int fd;
+	off_t at;
+	size_t n;
+	struct ply_sha256 *sha;
+	char buf[OUT_SIZE];
+};
+
+struct seal {
+	struct ply_args args;
+	const char *layer;
+	char *file; /* the manifest */
+	unsigned scope;
+	int fd; /* the layer */
+	struct out out;
+	struct ply_manifest manifest;
+	char digest[PLY_SHA256_HEX];
+	const char *line; /* being compared */
+	unsigned fields;  /* of it that differ */
+	uint64_t added, missing, changed;
+	struct ply_progress progress;
+	const char *trouble; /* instead of what an errno says */
+	double start;
+};
+
+static void complain(struct seal *s, const char *what, const char *path, int err)
+{
+	if (!s->trouble && err == -ESTALE)
+		s->trouble = "it was changed meanwhile";
+	if (!s->trouble && err == -EXDEV)
+		s->trouble = "something is mounted there";
+	ply_complain_of(what, path, err, s->trouble);
+}
+
+/* ---- the manifest ---- */
+
+static int flush(struct out *out)
+{
+	size_t done = 0;
+
+	while (out->fd >= 0 && done < out->n) {
+		ssize_t n = sys_pwrite(out->fd, out->buf + done, out->n - done, out->at);
+
+		if (n <= 0)
+			return n ? (int)n : -EIO;
+		done += (size_t)n;
+		out->at += n;
+	}
+	out->n = 0;
+	return 0;
+}
+
+static int put(struct out *out, const char *text)
+{
+	size_t left = strlen(text);
+
+	ply_sha256_add(out->sha, text, left);
+	while (left) {
+		size_t len = left < OUT_SIZE - out->n ? left : OUT_SIZE - out->n;
+		int err;
+
+		memcpy(out->buf + out->n, text, len);
+		out->n += len;
+		text += len;
+		left -= len;
+		err = out->n == OUT_SIZE ? flush(out) : 0;
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int put_line(void *arg, const char *line)
+{
+	struct seal *s = arg;
+	int err = put(&s->out, line);
+
+	if (s->args.cli.verbose) {
+		ply_progress_pause();
+		fprintf(stderr, "%s\n", line);
+		ply_progress_resume();
+	}
+	return err ? err : put(&s->out, "\n");
+}
+
+/* The last line is the digest of all before it. */
+static int put_seal(struct seal *s)
+{
+	int err = ply_sha256_take(s->out.sha, s->digest);
+
+	if (!err)
+		err = put(&s->out, PLY_MANIFEST_SEAL);
+	if (!err)
+		err = put(&s->out, s->digest);
+	if (!err)
+		err = put(&s->out, "\n");
+	return err ? err : flush(&s->out);
+}
+
+static int scan(struct seal *s, int (*line)(void *arg, const char *line))
+{
+	struct ply_manifest_scan scan = { .scope = s->scope,
+					  .line = line,
+					  .arg = s,
+					  .entries = &s->progress.entries,
+					  .bytes = &s->progress.data.copied };
+	char *where;
+	int err;
+
+	s->progress.what = s->scope & PLY_SCOPE_DATA ? "reading" : "looking";
+	ply_progress_start(&s->progress, s->args.cli.progress);
+	err = ply_manifest_scan(&scan, s->fd, &where);
+	ply_progress_end();
+	if (err)
+		complain(s, "cannot read", where ? where : s->layer, err);
+	free(where);
+	return err;
+}
+
+static int write_manifest(struct seal *s, struct ply_staging *staging)
+{
+	char head[PLY_MANIFEST_HEAD_MAX];
+	struct statx layer;
+	int err = ply_staging_open_file(staging, s->file);
+
+	if (err == -EEXIST)
+		s->trouble = "it exists, and is not a file";
+	if (!err)
+		err = sys_statx(s->fd, "", STATX_INO, &layer);
+	if (!err && ply_is_below(staging->parent, &layer)) {
+		s->trouble = "it would lie within the layer";
+		err = -EINVAL;
+	}
+	if (!err && !s->args.set['n'])
+		err = ply_staging_make_file(staging);
+	s->out.fd = staging->fd;
+	s->out.sha = err ? NULL : ply_sha256_new();
+	if (!err && !s->out.sha)
+		err = -ENOMEM;
+	ply_manifest_head(s->scope, head);
+	if (!err)
+		err = put(&s->out, head);
+	return err;
+}
+
+static int seal(struct seal *s)
+{
+	struct ply_staging staging;
+	int err = write_manifest(s, &staging), is_told = 0;
+
+	if (!err) {
+		err = scan(s, put_line);
+		is_told = err != 0;
+	}
+	if (!err)
+		err = put_seal(s);
+	if (!err && !s->args.set['n'])
+		err = ply_staging_publish_file(&staging);
+	ply_interrupt_end();
+	if (err && !is_told)
+		complain(s, "cannot write", s->file, err);
+	ply_sha256_free(s->out.sha);
+	ply_staging_close(&staging);
+	return err;
+}
+
+/* ---- findings ---- */
+
+static void begin_finding(const struct seal *s, const char *what, const char *line)
+{
+	char *path = ply_manifest_path(line),
+	     *text = path && !s->args.cli.json ? ply_escape(path) : NULL;
+
+	if (s->args.cli.json) {
+		printf("{\"type\":\"%s\",\"path\":", what);
+		ply_put_json(stdout, path ? path : "?");
+	} else {
+		printf("%-8s %s", what, text ? text : "?");
+	}
+	free(text);
+	free(path);
+}
+
+static void tell_finding(struct seal *s, const char *what, const char *line)
+{
+	ply_progress_pause();
+	begin_finding(s, what, line);
+	puts(s->args.cli.json ? "}" : "");
+	ply_progress_resume();
+}
+
+static void put_value(const char *value)
+{
+	if (value)
+		ply_put_json(stdout, value);
+	else
+		fputs("null", stdout);
+}
+
+static void on_field(void *arg, const char *key, const char *was, const char *is)
+{
+	struct seal *s = arg;
+	const char *word = strcmp(key, "sha256") ? key : "data";
+
+	if (!s->fields)
+		begin_finding(s, "changed", s->line);
+	if (s->args.cli.json) {
+		fputs(s->fields ? "," : ",\"fields\":{", stdout);
+		ply_put_json(stdout, word);
+		fputs(":[", stdout);
+		put_value(was);
+		putchar(',');
+		put_value(is);
+		putchar(']');
+	} else {
+		printf("%s%s", s->fields ? ", " : ": ", word);
+		if (s->args.cli.verbose)
+			printf(" (%s -> %s)", was ? was : "none", is ? is : "none");
+	}
+	s->fields++;
+}
+
+static int compare(struct seal *s, const char *line)
+{
+	int n;
+
+	ply_progress_pause();
+	s->line = line;
+	s->fields = 0;
+	n = ply_manifest_compare(s->manifest.next, line, s->scope, on_field, s);
+	if (s->fields) {
+		puts(s->args.cli.json ? "}}" : "");
+		s->changed++;
+	}
+	ply_progress_resume();
+	return n < 0 ? n : 0;
+}
+
+/* Of the manifest what comes before the line, which the layer no longer has. Without line: all that is left. */
+static void tell_missing(struct seal *s, const char *line)
+{
+	struct ply_manifest *m = &s->manifest;
+
+	for (; m->next && (!line || ply_manifest_order(m->next, line) < 0); ply_manifest_step(m)) {
+		tell_finding(s, "missing", m->next);
+		s->missing++;
+	}
+}
+
+static int check_line(void *arg, const char *line)
+{
+	struct seal *s = arg;
+	int err;
+
+	tell_missing(s, line);
+	if (!s->manifest.next || ply_manifest_order(s->manifest.next, line) != 0) {
+		tell_finding(s, "added", line);
+		s->added++;
+		return 0;
+	}
+	err = compare(s, line);
+	ply_manifest_step(&s->manifest);
+	return err;
+}
+
+/* ---- verifying ---- */
+
+static void note_scope(const struct seal *s)
+{
+	unsigned sealed = s->manifest.scope;
+
+	if (s->args.cli.quiet)
+		return;
+	if (!(sealed & PLY_SCOPE_TRUSTED))
+		ply_tell(
+			"note: the manifest was made without privilege: marks in the trusted space are not compared");
+	else if (!(s->scope & PLY_SCOPE_TRUSTED))
+		ply_tell(
+			"note: marks in the trusted space cannot be seen without privilege, and are not compared");
+	if (!(sealed & PLY_SCOPE_DATA))
+		ply_tell("note: the manifest was made with --fast: data is not compared");
+}
+
+static int load(struct seal *s)
+{
+	int fd = sys_open(AT_FDCWD, s->file, O_RDONLY | O_NONBLOCK, 0);
+	int err = fd < 0 ? fd : ply_manifest_load(&s->manifest, fd);
+
+	if (fd >= 0)
+		sys_close(fd);
+	if (err == -EINVAL)
+		s->trouble = "it is not a manifest, or not whole";
+	if (err)
+		complain(s, "cannot read", s->file, err);
+	return err;
+}
+
+static int verify(struct seal *s)
+{
+	int err = load(s);
+
+	if (err)
+		return err;
+	note_scope(s);
+	s->scope &= s->manifest.scope;
+	strcpy(s->digest, s->manifest.seal);
+	err = scan(s, check_line);
+	if (!err)
+		tell_missing(s, NULL);
+	return err;
+}
+
+/* ---- the program ---- */
+
+/* LAYER.seal, unless told. NULL when the path ends in no name. */
+static char *default_file(const char *layer)
+{
+	size_t len = strlen(layer);
+	const char *name;
+	char *file;
+
+	while (len && layer[len - 1] == '/')
+		len--;
+	file = malloc(len + sizeof(SUFFIX));
+	if (!file)
+		abort();
+	memcpy(file, layer, len);
+	file[len] = '\0';
+	name = strrchr(file, '/') ? strrchr(file, '/') + 1 : file;
+	if (!*name || !strcmp(name, ".") || !strcmp(name, "..")) {
+		free(file);
+		return NULL;
+	}
+	strcpy(file + len, SUFFIX);
+	return file;
+}
+
+static int open_layer(struct seal *s)
+{
+	int err;
+
+	s->fd = sys_open(AT_FDCWD, s->layer, O_RDONLY | O_DIRECTORY, 0);
+	err = s->fd < 0 ? s->fd : ply_lock_upper(s->fd);
+	if (err == -EBUSY)
+		s->trouble = "it is in use as an upper: unmount it first";
+	else if (err != -EINTR && s->fd >= 0)
+		err = 0; /* a file system without locks */
+	if (err)
+		complain(s, "cannot read", s->layer, err);
+	if (!err && ply_sees_trusted())
+		s->scope |= PLY_SCOPE_TRUSTED;
+	else if (!err && !s->args.set[OPT_VERIFY] && !s->args.cli.quiet)
+		ply_tell(
+			"note: marks in the trusted space, of a mount by root, cannot be seen without privilege "
+			"and are not in the manifest");
+	return err;
+}
+
+static void summary(const struct seal *s)
+{
+	unsigned long long entries = s->progress.entries, bytes = s->progress.data.copied;
+	unsigned long long added = s->added, missing = s->missing, changed = s->changed;
+
+	if (s->args.cli.json)
+		printf("{\"type\":\"summary\",\"seal\":\"sha256:%s\",\"entries\":%llu,\"bytes_read\":%llu,"
+		       "\"added\":%llu,\"missing\":%llu,\"changed\":%llu,\"seconds\":%.3f}\n",
+		       s->digest, entries, bytes, added, missing, changed, ply_now() - s->start);
+	else if (added || missing || changed)
+		printf("%llu added, %llu missing, %llu changed\n", added, missing, changed);
+	else if (!s->args.cli.quiet)
+		printf("sha256:%s\n", s->digest);
+}
+
+static int run(struct seal *s)
+{
+	int err = open_layer(s);
+
+	if (!err)
+		err = s->args.set[OPT_VERIFY] ? verify(s) : seal(s);
+	ply_interrupt_end();
+	if (!err)
+		summary(s);
+	if (s->fd >= 0)
+		sys_close(s->fd);
+	ply_manifest_free(&s->manifest);
+	return err;
+}
+
+static void take_args(struct seal *s)
+{
+	const struct ply_args *a = &s->args;
+
+	s->layer = a->operands[0];
+	s->scope = (a->set[OPT_FAST] ? 0 : PLY_SCOPE_DATA) |
+		   (a->set[OPT_NO_DIR_MTIME] ? 0 : PLY_SCOPE_DIR_MTIME);
+	s->file = a->set['o'] ? strdup(a->value['o']) : default_file(s->layer);
+	if (!s->file)
+		ply_args_refuse(&tool,
+				"the layer's path ends in no name: where is its manifest? (-o)");
+}
+
+int main(int argc, char **argv)
+{
+	static struct seal s;
+	int err;
+
+	ply_args_parse(&s.args, argc, argv, &tool);
+	take_args(&s);
+	s.start = ply_now();
+	ply_interrupt_start();
+	err = run(&s);
+	free(s.file);
+	ply_args_free(&s.args);
+	if (err)
+		ply_interrupt_die();
+	if (err)
+		return err == -EBUSY ? PLY_EXIT_BUSY : PLY_EXIT_TROUBLE;
+	if (fflush(stdout) || ferror(stdout))
+		return PLY_EXIT_TROUBLE;
+	return s.added || s.missing || s.changed ? PLY_EXIT_DIFFERENT : PLY_EXIT_OK;
+}
