@@ -477,9 +477,6 @@ redirects() {
 	mv "$M/d" "$M/moved"
 	echo x >"$M/new"
 	[ ! -e "$U/moved/sub" ] || skip "the directory was copied"
-	mkdir "$D/new"
-	refuses 2 "moved.*redirect"
-	refuses 2 "moved.*redirect" --rotate
 	echo y >>"$M/new"
 	snap --keep-redirects "$D/copy"
 	stack=$L
@@ -488,6 +485,13 @@ redirects() {
 	cmp "$M/moved/sub/f" "$L/d/sub/f" || fail "the moved directory"
 	mv "$M/moved" "$M/again"
 	cmp "$M/again/sub/f" "$L/d/sub/f" || fail "the directory that was moved again"
+	snap "$D/alone"
+	[ ! -e "$D/layer/moved/sub/f" ] || fail "a layer was written to"
+	cmp "$D/alone/again/sub/f" "$L/d/sub/f" || fail "the layer that stands alone"
+	eq "marks in it" "" "$(ties "$D/alone")"
+	down
+	mount_at "$M" "lowerdir=$D/alone"
+	eq "names without the layers below" "again again/sub again/sub/f" "$(names "$M")"
 	down
 	for lower in "$D/copy:$L" "$stack"; do
 		mount_at "$M" "lowerdir=$lower,redirect_dir=follow" || fail "no mount: $(cat "$T/mount.log")"
@@ -574,7 +578,7 @@ holds "the owner of a mount in a user namespace may" in_namespace
 holds "the plain user who mounted it may" plain_user
 holds "all names of a linked file are in the layer" hard_links
 holds "the layers are whole, as the kernel sees them" as_the_kernel
-holds "a moved directory is refused, unless it may need the layers below" redirects
+holds "a moved directory is brought up, unless it may need the layers below" redirects
 holds "metacopy=on: the layer has the data" metacopy
 holds "a dry run, JSON, and a target that is there" dry_and_json
 for fs in ext4 xfs btrfs tmpfs; do
