@@ -365,6 +365,8 @@ static int publish_locked(struct ply_union *u, struct copy *c, struct ply_node *
 		return err;
 	name->in_upper = 1;
 	go_up(u, c, indexed ? 2 : 1);
+	if (indexed)
+		atomic_fetch_add(&u->names_left, 1);
 	if (c->lowerdata)
 		ply_settle_add(u, c->node);
 	ply_dir_shows(u, parent, name->text, ply_node_type(c->node));

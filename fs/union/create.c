@@ -394,7 +394,8 @@ static void unlink_inode(const struct linking *l)
 static int link_and_stat(struct linking *l, struct statx *attr)
 {
 	struct ply_place place;
-	int err = l->node->has_origin ? ply_origin_make_impure(l->u, l->dir, l->fd->fd) : 0;
+	int err =
+		ply_node_leads_down(l->node) ? ply_origin_make_impure(l->u, l->dir, l->fd->fd) : 0;
 
 	if (!err)
 		err = link_inode(l);

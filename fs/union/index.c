@@ -17,6 +17,7 @@
 #include "union/settle.h"
 
 #define ENTRY_SIZE (2 * sizeof(struct ply_fh) + 1)
+#define LINKS_MANY (1u << 30)
 
 static void entry_name(const struct ply_fh *fh, char entry[ENTRY_SIZE])
 {
@@ -120,6 +121,7 @@ int ply_index_open(struct ply_union *u, enum ply_bound *bound)
 	if (where < 0)
 		return where;
 	*bound = where;
+	atomic_store(&u->names_left, 1);
 	if (where != PLY_BOUND_HERE && where != PLY_BOUND_UNSAID && ply_index_has_entries(fd))
 		return -ESTALE;
 	/* It goes on with this stack; where that cannot be written, it was not before either. */
@@ -302,7 +304,10 @@ struct entries {
 	int dirfd;
 };
 
-/* All names of a file are in the upper when the union counts one link less than its inode has, the entry. */
+/*
+ * All names of a file are in the upper when the union counts one link less than its inode has, the entry. A count that is
+ * relative to the lower file's, which is not at hand, tells nothing.
+ */
 static int is_needed(void *arg, const char *entry, unsigned char type, uint64_t ino)
 {
 	const struct entries *e = arg;
@@ -310,9 +315,9 @@ static int is_needed(void *arg, const char *entry, unsigned char type, uint64_t 
 	int err = sys_statx(e->dirfd, entry, STATX_BASIC_STATS, &upper);
 
 	(void)ino;
-	if (err || type == DT_DIR || upper.stx_nlink < 2)
+	if (err || type == DT_DIR)
 		return err;
-	return read_links(e->u, entry, &upper, upper.stx_nlink) >= 0;
+	return read_links(e->u, entry, &upper, LINKS_MANY) >= 0;
 }
 
 static int remove_entry(void *arg, const char *entry, unsigned char type, uint64_t ino)
@@ -339,7 +344,10 @@ static int each_entry(struct ply_union *u, ply_list_fn fn)
 
 int ply_index_is_needed(struct ply_union *u)
 {
-	return u->upper.index < 0 ? 0 : each_entry(u, is_needed);
+	/* Links of a lower file that nobody sees are counted for ever: so counts alone would not do. */
+	if (u->upper.index < 0 || atomic_load(&u->names_up) == atomic_load(&u->names_left))
+		return 0;
+	return each_entry(u, is_needed);
 }
 
 static int forget_entry(struct ply_union *u, struct ply_node *node, void *arg)

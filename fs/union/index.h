@@ -38,7 +38,10 @@ struct ply_node *ply_index_find(struct ply_union *u, struct ply_node *dir, const
 void ply_index_attach_upper(struct ply_union *u, struct ply_node *node, const struct ply_fh *origin,
 			    const struct statx *upper, uint32_t lower_links);
 
-/* Are there files with a name that only a lower layer has? 1, 0 or -errno. */
+/*
+ * Are there files with a name that only a lower layer has? 1, 0 or -errno. There are none when ply_link_names_up has been
+ * everywhere since the last entry was made, nor when each file has fewer names than links in the upper.
+ */
 int ply_index_is_needed(struct ply_union *u);
 /*
  * Does without the index, which must not be needed: its entries go, and with them the nodes' ways to them. No other

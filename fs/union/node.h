@@ -173,7 +173,9 @@ struct ply_union {
 	int sync;
 	int lowers_change; /* see struct ply_union_config */
 	unsigned keep_ms;
-	int no_index;		    /* nor is one read */
+	int no_index; /* nor is one read */
+	/* What may have left names of an upper file to lower layers only, and of it what has been undone; see index.h. */
+	_Atomic uint64_t names_left, names_up;
 	int metacopy;		    /* inodes without data stay so */
 	struct ply_metacopy filled; /* the mark of files whose data is up, in this boot */
 	enum ply_redirect_dir redirect_dir;
@@ -256,6 +258,12 @@ static inline int ply_node_in_upper(const struct ply_node *node)
 	if (ply_node_is_dir(node))
 		return atomic_load_explicit(&node->dir->in_upper, memory_order_acquire);
 	return atomic_load_explicit(&node->state, memory_order_acquire) != PLY_STATE_LOWER;
+}
+
+/* Does the upper inode say where in lower layers it comes from? node->lock is held. */
+static inline int ply_node_leads_down(const struct ply_node *node)
+{
+	return node->has_origin || (!ply_node_is_dir(node) && node->lowerdata);
 }
 
 /* One of the arrows in copyup.c. node->lock is held, and lowerdata is what the new state needs. */

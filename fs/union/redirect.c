@@ -90,6 +90,9 @@ static int heed(struct ply_trail *t, const struct part *p, const struct statx *s
 	t->is_meta = is_dir ? 0 : ply_mark_is_set(layer, p->fd, p->name, PLY_MARK_METACOPY);
 	if (t->is_meta < 0)
 		return t->is_meta;
+	/* It says itself that it goes on below, whatever its directories hide. */
+	if (t->is_meta)
+		t->closed = 0;
 	/* Below the bottom there may be data, but no directories. */
 	if (is_bottom(t) && !t->is_meta)
 		return 0;

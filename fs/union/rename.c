@@ -530,9 +530,9 @@ static int rename_locked(struct renaming *r)
 		err = open_end(r, &r->to);
 	if (!err)
 		err = prepare(r);
-	if (!err && r->from.node->has_origin)
+	if (!err && ply_node_leads_down(r->from.node))
 		err = ply_origin_make_impure(r->u, r->to.dir, r->to.fd->fd);
-	if (!err && (r->flags & RENAME_EXCHANGE) && r->to.node->has_origin)
+	if (!err && (r->flags & RENAME_EXCHANGE) && ply_node_leads_down(r->to.node))
 		err = ply_origin_make_impure(r->u, r->from.dir, r->from.fd->fd);
 	if (!err) {
 		if (r->moves_dir)

@@ -61,6 +61,8 @@ static int link_up(struct subtree *s, struct ply_node *node, struct ply_name *re
 	if (err)
 		return err;
 	err = ply_dir_times(fd->fd, &times);
+	if (!err && ply_node_leads_down(node))
+		err = ply_origin_make_impure(s->u, s->dir, fd->fd);
 	if (!err)
 		err = ply_index_link_up(s->u, node, record, fd->fd);
 	if (!err) {
@@ -269,8 +271,7 @@ static int take_name(void *arg, const char *name, const struct ply_entry *entry,
 		return 1;
 	s->err = 0;
 	if (ply_node_is_dir(entry->node)) {
-		if (has_lowers(entry->node))
-			s->err = add_dir(s, entry->node);
+		s->err = add_dir(s, entry->node);
 	} else if (ply_node_in_upper(entry->node)) {
 		s->err = ply_copyup(s->u, s->dir, PLY_WHOLE_FILE);
 		if (!s->err)
@@ -282,14 +283,15 @@ static int take_name(void *arg, const char *name, const struct ply_entry *entry,
 	return 1;
 }
 
-int ply_link_names_up(struct ply_union *u)
+/* All names of the union, while others change them. */
+static int link_up_all(struct ply_union *u)
 {
 	struct subtree s = { .u = u };
 	int err = add_dir(&s, u->root);
 
-	ply_before_long(u);
 	for (size_t i = 0; i < s.n && !err; i++) {
 		s.dir = s.dirs[i];
+		s.err = 0;
 		err = ply_readdir(u, s.dir, 0, take_name, &s);
 		err = err ? err : s.err;
 		/* Removed since it was found. */
@@ -299,6 +301,19 @@ int ply_link_names_up(struct ply_union *u)
 	while (s.n)
 		ply_node_unref(u, s.dirs[--s.n]);
 	free(s.dirs);
+	return err;
+}
+
+int ply_link_names_up(struct ply_union *u)
+{
+	uint64_t left = atomic_load(&u->names_left), moves = atomic_load(&u->moves_begun);
+	int quiet = atomic_load(&u->moves_done) == moves, err;
+
+	ply_before_long(u);
+	err = link_up_all(u);
+	/* A directory that was moved meanwhile may have been where nobody looked. */
+	if (!err && quiet && atomic_load(&u->moves_begun) == moves)
+		atomic_store(&u->names_up, left);
 	return err;
 }
 
@@ -348,12 +363,14 @@ static int read_upper_dir(struct subtree *s, struct ply_node *dir)
 
 static int bring_up_if_moved(struct subtree *s, struct ply_node *dir)
 {
-	int moved;
+	int moved, err = 0;
 
 	pthread_mutex_lock(&s->u->tree);
 	moved = ply_is_moved(dir);
 	pthread_mutex_unlock(&s->u->tree);
-	return moved ? ply_copyup_tree(s->u, dir) : read_upper_dir(s, dir);
+	if (moved)
+		err = ply_copyup_tree(s->u, dir);
+	return err ? err : read_upper_dir(s, dir);
 }
 
 int ply_copyup_moved(struct ply_union *u)

@@ -161,6 +161,13 @@ static void serve_all_held(struct ply_gate *g)
 
 /* ---- freezing ---- */
 
+static void wake(struct ply_gate *g)
+{
+	uint64_t one = 1;
+
+	sys_write(g->wake_fd, &one, sizeof(one));
+}
+
 static void open_locked(struct ply_gate *g)
 {
 	atomic_store(&g->state, PLY_GATE_OPEN);
@@ -186,27 +193,22 @@ static void *keep(void *arg)
 	return NULL;
 }
 
-static void wake(struct ply_gate *g)
+/* The last freeze is over; its keeper may still serve what was held. -EBUSY: another thread waits for it to end. */
+static int join_keeper_locked(struct ply_gate *g)
 {
-	uint64_t one = 1;
-
-	sys_write(g->wake_fd, &one, sizeof(one));
-}
-
-/* The last freeze is over; its keeper may still serve what was held. */
-static void join_keeper_locked(struct ply_gate *g)
-{
-	pthread_t keeper = g->keeper;
-
 	if (!g->has_keeper)
-		return;
-	g->has_keeper = 0;
+		return 0;
+	if (g->is_joining)
+		return -EBUSY;
+	g->is_joining = 1;
 	pthread_mutex_unlock(&g->lock);
-	pthread_join(keeper, NULL);
+	pthread_join(g->keeper, NULL);
 	pthread_mutex_lock(&g->lock);
 	if (g->keeper_pid_fd >= 0)
 		sys_close(g->keeper_pid_fd);
 	g->keeper_pid_fd = -1;
+	g->has_keeper = g->is_joining = 0;
+	return 0;
 }
 
 /* Until none of the class is being served: 1, or 0 when it took too long or it opened. */
@@ -232,17 +234,16 @@ static int wait_for_locked(struct ply_gate *g, enum ply_gate_class class, uint32
 static int start_locked(struct ply_gate *g, uint32_t limit_ms, int pid_fd)
 {
 	uint64_t count;
-	int err;
+	int err = join_keeper_locked(g);
 
-	join_keeper_locked(g);
-	/* Others may have been here meanwhile. */
-	if (atomic_load(&g->state) != PLY_GATE_OPEN || g->has_keeper)
-		return -EBUSY;
+	if (err)
+		return err;
 	g->keeper_pid_fd = pid_fd;
 	g->limit_ms = limit_ms;
 	/* Too late for the last one. */
 	sys_read(g->wake_fd, &count, sizeof(count));
 	atomic_store(&g->state, PLY_GATE_CHANGES_HELD);
+	g->freezes++;
 	g->since_us = now_us();
 	err = pthread_create(&g->keeper, NULL, keep, g);
 	g->has_keeper = !err;
@@ -306,17 +307,25 @@ int ply_gate_run_held(struct ply_gate *g, int (*fn)(void *arg), void *arg, uint6
 
 int ply_gate_thaw(struct ply_gate *g)
 {
+	uint64_t freezes;
 	int err = 0;
 
 	pthread_mutex_lock(&g->lock);
+	freezes = g->freezes;
 	if (atomic_load(&g->state) == PLY_GATE_OPEN)
 		err = -EINVAL;
 	else
 		wake(g);
-	while (!err && atomic_load(&g->state) != PLY_GATE_OPEN)
+	/* Another freeze may begin before this thread sees that it is open. */
+	while (!err && atomic_load(&g->state) != PLY_GATE_OPEN && g->freezes == freezes)
 		pthread_cond_wait(&g->changed, &g->lock);
 	pthread_mutex_unlock(&g->lock);
 	return err;
+}
+
+void ply_gate_thaw_soon(struct ply_gate *g)
+{
+	wake(g);
 }
 
 void ply_gate_free(struct ply_gate *g)

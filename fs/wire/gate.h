@@ -36,10 +36,11 @@ struct ply_gate {
 	struct ply_gate_held *first, **end;
 	size_t nheld;
 	uint64_t since_us; /* when it was frozen */
+	uint64_t freezes;  /* so far */
 
 	/* The thread that opens it again, see gate.c; all but wake_fd under lock. */
 	pthread_t keeper;
-	int has_keeper, keeper_pid_fd, wake_fd;
+	int has_keeper, is_joining, keeper_pid_fd, wake_fd;
 	uint32_t limit_ms;
 };
 
@@ -66,5 +67,7 @@ int ply_gate_freeze_all(struct ply_gate *gate, uint32_t wait_ms);
 int ply_gate_run_held(struct ply_gate *gate, int (*fn)(void *arg), void *arg, uint64_t *us);
 /* -EINVAL when it was open. */
 int ply_gate_thaw(struct ply_gate *gate);
+/* Of a gate that may be open, and waiting for nothing. */
+void ply_gate_thaw_soon(struct ply_gate *gate);
 
 #endif

@@ -99,6 +99,8 @@ static void *unmounter(void *arg)
 
 static void end(struct ply_wire *w)
 {
+	/* What the kernel writes back is not to be held. */
+	ply_gate_thaw_soon(&w->gate);
 	if (!w->unmounting && !pthread_create(&w->unmounter, NULL, unmounter, w))
 		w->unmounting = 1;
 	else

@@ -9,203 +9,162 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "paths.h"
+#include "steps.h"
 
-static unsigned long long seed_state;
+/* ---- what is held open ---- */
 
-static unsigned rnd(unsigned n)
+static void drop(struct step *s, unsigned i)
 {
-	seed_state = seed_state * 6364136223846793005ull + 1442695040888963407ull;
-	return (unsigned)(seed_state >> 33) % n;
+	u_drop(s->b, &s->held[i].entry);
+	close(s->held[i].fd);
+	s->held[i] = s->held[--s->nheld];
 }
 
-static int result(int res)
+static struct held *new_held(struct step *s)
 {
-	return res < 0 ? -errno : 0;
+	if (s->nheld == HELD_MAX)
+		drop(s, rnd(HELD_MAX));
+	return &s->held[s->nheld];
 }
 
-static const char *name_of(unsigned i)
+static void compare_held(struct step *s)
 {
-	static const char *const names[] = { "a", "b", "c", "dir", "sub", "x", "longer-name" };
+	for (unsigned i = 0; i < s->nheld; i++) {
+		char text[16384];
+		struct statx attr;
+		struct stat st;
+		ssize_t n;
 
-	return names[i % 7];
-}
-
-/* A path of one to three components. */
-static void random_path(char *path)
-{
-	unsigned depth = 1 + rnd(3);
-
-	path[0] = '\0';
-	while (depth--) {
-		strcat(path, name_of(rnd(7)));
-		if (depth)
-			strcat(path, "/");
+		assert_int_equal(fstat(s->held[i].fd, &st), 0);
+		assert_ok(ply_getattr(s->b->u, s->held[i].entry.node, &attr));
+		assert_int_equal(attr.stx_ino, s->held[i].entry.attr.stx_ino);
+		assert_int_equal(attr.stx_mode, st.st_mode);
+		assert_int_equal(attr.stx_uid, st.st_uid);
+		if (!S_ISREG(st.st_mode))
+			continue;
+		n = pread(s->held[i].fd, text, sizeof(text) - 1, 0);
+		text[n] = '\0';
+		assert_int_equal(attr.stx_size, n);
+		assert_string_equal(node_text(s->b, s->held[i].entry.node), text);
 	}
 }
 
-struct step {
-	struct bed *b;
-	char path[64], other[64], text[64];
-};
-
-static const char *plain(const struct step *s, const char *path)
+static int op_hold(struct step *s, int *wanted)
 {
-	return bed_path(s->b, "plain/%s", path);
+	struct held *h = new_held(s);
+	struct stat st;
+
+	if (lstat(plain(s, s->path), &st) || (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)))
+		return *wanted;
+	h->fd = open(plain(s, s->path), (S_ISDIR(st.st_mode) ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+	*wanted = result(h->fd);
+	h->entry = u_hold(s->b, s->path);
+	h->is_linkable = 0;
+	s->nheld++;
+	return 0;
 }
 
-static int op_create(struct step *s, int *wanted)
+static int op_tmpfile(struct step *s, int *wanted)
 {
-	int fd = open(plain(s, s->path), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
+	const struct ply_make how = { .mode = S_IFREG | 0644 };
+	struct held *h = new_held(s);
+	int err = ply_tmpfile(s->b->u, ply_root(s->b->u), &how, &h->entry);
 
+	h->fd = open(plain(s, "."), O_TMPFILE | O_RDWR | O_CLOEXEC, 0644);
+	*wanted = result(h->fd);
+	h->is_linkable = 1;
+	s->nheld += !err;
+	return err;
+}
+
+static int op_write_held(struct step *s, int *wanted)
+{
+	const struct held *h = &s->held[s->nheld ? rnd(s->nheld) : 0];
+	off_t off = rnd(4) ? 0 : rnd(9000);
+	ssize_t n;
+
+	if (!s->nheld || S_ISDIR(h->entry.attr.stx_mode))
+		return 0;
+	snprintf(s->text, sizeof(s->text), "held %u", rnd(100000));
+	*wanted = result((int)pwrite(h->fd, s->text, strlen(s->text), off));
+	n = ply_write(s->b->u, h->entry.node, s->text, strlen(s->text), off, 0);
+	return n < 0 ? (int)n : 0;
+}
+
+static int op_chmod_held(struct step *s, int *wanted)
+{
+	struct ply_setattr set = { .valid = PLY_SET_MODE, .mode = 0700 | rnd(0100) };
+	const struct held *h = &s->held[s->nheld ? rnd(s->nheld) : 0];
+	struct statx attr;
+
+	if (!s->nheld)
+		return 0;
+	*wanted = result(fchmod(h->fd, set.mode));
+	return ply_setattr(s->b->u, h->entry.node, &set, &attr);
+}
+
+/* In a directory that may be gone, or elsewhere. */
+static int op_create_in_held(struct step *s, int *wanted)
+{
+	const struct ply_make how = { .mode = S_IFREG | 0644 };
+	const struct held *h = &s->held[s->nheld ? rnd(s->nheld) : 0];
+	const char *name = name_of(rnd(7));
+	struct ply_entry made;
+	int fd, err;
+
+	if (!s->nheld || !S_ISDIR(h->entry.attr.stx_mode))
+		return 0;
+	fd = openat(h->fd, name, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
 	*wanted = result(fd);
 	if (fd >= 0)
 		close(fd);
-	return u_create(s->b, s->path);
+	err = ply_create(s->b->u, h->entry.node, name, &how, &made);
+	if (!err)
+		u_drop(s->b, &made);
+	return err;
 }
 
-static int op_mkdir(struct step *s, int *wanted)
+static int op_link_held(struct step *s, int *wanted)
 {
-	*wanted = result(mkdir(plain(s, s->path), 0777));
-	return u_mkdir(s->b, s->path);
-}
-
-static int op_write(struct step *s, int *wanted)
-{
-	off_t off = rnd(4) ? 0 : rnd(9000);
-	int fd = open(plain(s, s->path), O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-
-	snprintf(s->text, sizeof(s->text), "text %u", rnd(100000));
-	*wanted = result(fd);
-	if (fd < 0) /* symlinks and fifos answer otherwise to open than to write */
-		return *wanted == -ENOENT || *wanted == -ENOTDIR
-			       ? u_write(s->b, s->path, s->text, off)
-			       : *wanted;
-	*wanted = result((int)pwrite(fd, s->text, strlen(s->text), off));
-	close(fd);
-	return u_write(s->b, s->path, s->text, off);
-}
-
-static int op_truncate(struct step *s, int *wanted)
-{
-	off_t size = rnd(2) ? 0 : rnd(6000);
+	struct held *h = &s->held[s->nheld ? rnd(s->nheld) : 0];
+	struct ply_entry linked;
+	char proc[64];
 	struct stat st;
+	int err;
 
-	*wanted = result(lstat(plain(s, s->path), &st));
-	if (!*wanted && !S_ISREG(st.st_mode))
-		return *wanted;
-	if (!*wanted)
-		*wanted = result(truncate(plain(s, s->path), size));
-	return u_truncate(s->b, s->path, size);
-}
-
-static int op_unlink(struct step *s, int *wanted)
-{
-	*wanted = result(unlink(plain(s, s->path)));
-	return u_unlink(s->b, s->path);
-}
-
-static int op_rmdir(struct step *s, int *wanted)
-{
-	*wanted = result(rmdir(plain(s, s->path)));
-	return u_rmdir(s->b, s->path);
-}
-
-static int op_rename(struct step *s, int *wanted)
-{
-	static const unsigned flags[] = { 0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE };
-	unsigned how = flags[rnd(5)];
-	int got = u_rename(s->b, s->path, s->other, how);
-
-	*wanted = result(renameat2(AT_FDCWD, plain(s, s->path), AT_FDCWD, plain(s, s->other), how));
-	return got;
-}
-
-static int op_link(struct step *s, int *wanted)
-{
-	struct stat st;
-
-	/* Of several reasons to refuse a directory the library and the kernel need not name the same. */
-	if (lstat(plain(s, s->path), &st) == 0 && S_ISDIR(st.st_mode))
+	if (!s->nheld || S_ISDIR(h->entry.attr.stx_mode) || fstat(h->fd, &st) ||
+	    (!st.st_nlink && !h->is_linkable))
 		return 0;
-	*wanted = result(link(plain(s, s->path), plain(s, s->other)));
-	return u_link(s->b, s->other, s->path);
+	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", h->fd);
+	if (strchr(s->other, '/'))
+		*strchr(s->other, '/') = '\0';
+	*wanted = result(linkat(AT_FDCWD, proc, AT_FDCWD, plain(s, s->other), AT_SYMLINK_FOLLOW));
+	err = ply_link(s->b->u, h->entry.node, ply_root(s->b->u), s->other, &linked);
+	if (err)
+		return err;
+	h->is_linkable = 0;
+	u_drop(s->b, &linked);
+	return 0;
 }
 
-/* Links lead to what is no directory, so that a path through one is -ENOTDIR for both. */
-static const char *link_target(void)
+static int op_drop_held(struct step *s, int *wanted)
 {
-	static const char *const targets[] = { "/dev/null", "/dev/./null", "/dev/././null" };
-
-	return targets[rnd(3)];
+	if (s->nheld)
+		drop(s, rnd(s->nheld));
+	return *wanted;
 }
 
-static int op_symlink(struct step *s, int *wanted)
-{
-	const char *target = link_target();
-
-	*wanted = result(symlink(target, plain(s, s->path)));
-	return u_symlink(s->b, s->path, target);
-}
-
-static int op_mkfifo(struct step *s, int *wanted)
-{
-	*wanted = result(mknod(plain(s, s->path), S_IFIFO | 0644, 0));
-	return u_make(s->b, s->path, S_IFIFO | 0644, 0);
-}
-
-static int op_chmod(struct step *s, int *wanted)
-{
-	mode_t mode = 0700 | rnd(0100) | (rnd(4) ? 0 : S_ISUID);
-	struct stat st;
-
-	*wanted = result(lstat(plain(s, s->path), &st));
-	if (!*wanted && S_ISLNK(st.st_mode))
-		return 0;
-	if (!*wanted)
-		*wanted = result(chmod(plain(s, s->path), mode));
-	return u_chmod(s->b, s->path, mode);
-}
-
-static int op_chown(struct step *s, int *wanted)
-{
-	struct ply_setattr set = { .valid = PLY_SET_UID | PLY_SET_GID,
-				   .uid = rnd(3),
-				   .gid = rnd(3) };
-	struct stat st;
-
-	*wanted = result(lstat(plain(s, s->path), &st));
-	if (!*wanted && S_ISREG(st.st_mode) && (st.st_mode & 06000))
-		return 0; /* whether set-id bits go is the wire's to say */
-	if (!*wanted)
-		*wanted = result(lchown(plain(s, s->path), set.uid, set.gid));
-	return u_set(s->b, s->path, &set);
-}
-
-static int op_setxattr(struct step *s, int *wanted)
-{
-	struct stat st;
-
-	*wanted = result(lstat(plain(s, s->path), &st));
-	if (!*wanted && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
-		return 0;
-	if (!*wanted)
-		*wanted = result(
-			lsetxattr(plain(s, s->path), "user.test", s->other, strlen(s->other), 0));
-	return u_setxattr(s->b, s->path, "user.test", s->other);
-}
-
-static const struct op {
-	const char *name;
-	int (*run)(struct step *s, int *wanted);
-} ops[] = {
-	{ "create", op_create },     { "create", op_create }, { "mkdir", op_mkdir },
-	{ "mkdir", op_mkdir },	     { "write", op_write },   { "write", op_write },
-	{ "truncate", op_truncate }, { "unlink", op_unlink }, { "unlink", op_unlink },
-	{ "rmdir", op_rmdir },	     { "rename", op_rename }, { "rename", op_rename },
-	{ "rename", op_rename },     { "link", op_link },     { "symlink", op_symlink },
-	{ "mkfifo", op_mkfifo },     { "chmod", op_chmod },   { "chown", op_chown },
-	{ "setxattr", op_setxattr },
+/* As well, where the upper becomes a layer now and then. */
+static const struct op held_ops[] = {
+	{ "hold", op_hold },
+	{ "hold", op_hold },
+	{ "tmpfile", op_tmpfile },
+	{ "write held", op_write_held },
+	{ "write held", op_write_held },
+	{ "chmod held", op_chmod_held },
+	{ "create in held", op_create_in_held },
+	{ "link held", op_link_held },
+	{ "drop held", op_drop_held },
 };
 
 /* Lower layers with every kind of entry, and marks between them. */
@@ -270,13 +229,76 @@ struct plan {
 	unsigned layers;
 	unsigned links;	   /* are there hard links in the layers? */
 	unsigned compares; /* what must be equal, of enum tree_flags */
+	unsigned rotates;  /* one in so many steps; 0: never */
 	struct ply_union_config how;
 };
+
+/* The upper becomes a layer. Everything looks as it did. */
+static void rotate(struct step *s)
+{
+	char *before, *after, name[16];
+	enum ply_rotate_how how = rnd(2) ? PLY_ROTATE_AS_IS : PLY_ROTATE_ALONE;
+	struct ply_why why;
+
+	snprintf(name, sizeof(name), "snap%u", s->nsnaps++);
+	assert_ok(ply_rotate_prepare(s->b->u, how));
+	before = tree_of_union(s->b, TREE_MTIME);
+	if (ply_rotate(s->b->u, bed_path(s->b, "%s", name), how, &why))
+		fail_msg("rotate: %s", why.text);
+	compare_held(s);
+	after = tree_of_union(s->b, TREE_MTIME);
+	assert_same_tree(after, before);
+	free(before);
+	free(after);
+}
+
+/* Opens what the stack is by now: the snapshots, the last one topmost, are layers like the others. */
+static void again(struct step *s)
+{
+	struct bed *b = s->b;
+	struct ply_union_config cfg = b->cfg;
+	unsigned n = (unsigned)cfg.nlowers;
+
+	while (s->nheld)
+		drop(s, 0);
+	bed_close(b);
+	for (unsigned i = n; i-- > 0 && s->nsnaps;)
+		assert_int_equal(rename(bed_path(b, "l%u", i), bed_path(b, "l%u", i + s->nsnaps)),
+				 0);
+	for (unsigned i = 0; i < s->nsnaps; i++)
+		assert_int_equal(rename(bed_path(b, "snap%u", i),
+					bed_path(b, "l%u", s->nsnaps - 1 - i)),
+				 0);
+	bed_open(b, n + s->nsnaps, 0, &cfg);
+	s->nsnaps = 0;
+}
+
+static const struct op *choose(const struct plan *plan)
+{
+	if (plan->rotates && rnd(3) == 0)
+		return &held_ops[rnd(sizeof(held_ops) / sizeof(held_ops[0]))];
+	return random_op();
+}
+
+static void take_step(struct step *s, const struct plan *plan, unsigned i)
+{
+	const struct op *op = choose(plan);
+	int got, wanted = 0;
+
+	random_path(s->path);
+	random_path(s->other);
+	got = op->run(s, &wanted);
+	if (getenv("PLY_VERBOSE"))
+		print_error("%u: %s %s %s: %d\n", i, op->name, s->path, s->other, got);
+	if (got != wanted)
+		fail_msg("step %u: %s %s %s: %d, not %d", i, op->name, s->path, s->other, got,
+			 wanted);
+}
 
 static void run(struct bed *b, const struct plan *plan, unsigned steps)
 {
 	struct step s = { .b = b };
-	const char *verbose = getenv("PLY_VERBOSE");
+	char *before, *after;
 
 	make_layers(b, plan->layers);
 	if (plan->links)
@@ -285,23 +307,23 @@ static void run(struct bed *b, const struct plan *plan, unsigned steps)
 	copy_of_union(b, "plain");
 	compare(b, plan->compares);
 	for (unsigned i = 0; i < steps; i++) {
-		const struct op *op = &ops[rnd(sizeof(ops) / sizeof(ops[0]))];
-		int got, wanted = 0;
-
-		random_path(s.path);
-		random_path(s.other);
-		got = op->run(&s, &wanted);
-		if (verbose)
-			print_error("%u: %s %s %s: %d\n", i, op->name, s.path, s.other, got);
-		if (got != wanted)
-			fail_msg("step %u: %s %s %s: %d, not %d", i, op->name, s.path, s.other, got,
-				 wanted);
-		if (i % 16 == 0 || verbose)
+		take_step(&s, plan, i);
+		if (plan->rotates && rnd(plan->rotates) == 0)
+			rotate(&s);
+		if (i % 16 == 0 || getenv("PLY_VERBOSE")) {
 			compare(b, plan->compares);
+			compare_held(&s);
+		}
 		if (rnd(100) == 0)
-			bed_again(b);
+			again(&s);
 	}
 	compare(b, plan->compares);
+	before = tree_of_union(b, plan->compares | TREE_MTIME);
+	again(&s);
+	after = tree_of_union(b, plan->compares | TREE_MTIME);
+	assert_same_tree(after, before);
+	free(before);
+	free(after);
 	assert_same_again(b, plan->compares | TREE_INO | TREE_MTIME);
 	bed_close(b);
 }
@@ -315,7 +337,7 @@ static void run_seeds(void **state, const struct plan *plan)
 										    : 4;
 
 	for (unsigned seed = first; seed <= last; seed++) {
-		seed_state = seed * 1000003ull;
+		random_start(seed);
 		if (getenv("PLY_VERBOSE"))
 			print_error("seed %u\n", seed);
 		run(*state, plan, 400);
@@ -369,13 +391,57 @@ static void test_few_descriptors(void **state)
 					 .how = { .max_fds = 8, .max_listing_bytes = 1 } });
 }
 
+static void test_rotations(void **state)
+{
+	run_seeds(state, &(struct plan){ .layers = 2, .rotates = 40, .compares = TREE_NLINK });
+}
+
+static void test_rotations_with_hard_links(void **state)
+{
+	run_seeds(state, &(struct plan){ .layers = 2, .links = 1, .rotates = 40 });
+}
+
+static void test_rotations_with_redirects_and_metacopy(void **state)
+{
+	run_seeds(state,
+		  &(struct plan){ .layers = 2,
+				  .links = 1,
+				  .rotates = 40,
+				  .how = { .redirect_dir = PLY_REDIRECT_ON, .metacopy = 1 } });
+}
+
+static void test_rotations_with_copied_directories(void **state)
+{
+	run_seeds(state,
+		  &(struct plan){ .layers = 2,
+				  .rotates = 25,
+				  .how = { .redirect_dir = PLY_REDIRECT_COPY, .max_fds = 8 } });
+}
+
+static void test_rotations_with_xattr_whiteouts(void **state)
+{
+	run_seeds(state, &(struct plan){ .layers = 2,
+					 .links = 1,
+					 .rotates = 40,
+					 .how = { .whiteout = PLY_WHITEOUT_XATTR,
+						  .space = PLY_SPACE_USER } });
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		bed_test(test_one_lower),	bed_test(test_three_lowers),
-		bed_test(test_hard_links),	bed_test(test_hard_links_with_few_descriptors),
-		bed_test(test_xattr_whiteouts), bed_test(test_aufs_whiteouts),
+		bed_test(test_one_lower),
+		bed_test(test_three_lowers),
+		bed_test(test_hard_links),
+		bed_test(test_hard_links_with_few_descriptors),
+		bed_test(test_xattr_whiteouts),
+		bed_test(test_aufs_whiteouts),
 		bed_test(test_few_descriptors),
+		bed_test(test_rotations),
+		bed_test(test_rotations_with_hard_links),
+		bed_test(test_rotations_with_redirects_and_metacopy),
+		bed_test(test_rotations_with_copied_directories),
+		bed_test(test_rotations_with_xattr_whiteouts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

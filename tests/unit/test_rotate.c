@@ -217,6 +217,31 @@ static void test_a_layer_that_stands_alone_has_what_was_moved(void **state)
 	bed_close(b);
 }
 
+/* A directory that has nothing below is on the way to one that has. */
+static void test_what_was_moved_into_a_new_directory_is_found(void **state)
+{
+	struct bed *b = *state;
+	const struct ply_union_config how = { .redirect_dir = PLY_REDIRECT_ON, .sync = 1 };
+
+	put_layers(b);
+	put_file(b, "l0/x", "pair");
+	put_link(b, "l0/e/y", "l0/x");
+	bed_open(b, 2, 0, &how);
+	assert_ok(u_rename(b, "d", "moved", 0));
+	assert_ok(u_mkdir(b, "moved/new"));
+	assert_ok(u_rename(b, "e", "moved/new/e", 0));
+	assert_ok(u_write(b, "x", "P", 0));
+	assert_ok(rotate(b, "snap"));
+	assert_string_equal(disk_text(b, "snap/moved/new/e/y"), "Pair");
+	assert_ok(u_rename(b, "moved", "again", 0));
+	assert_ok(u_mkdir(b, "again/newer"));
+	assert_ok(u_rename(b, "again/new/e", "again/newer/e", 0));
+	assert_ok(rotate_how(b, "snap2", PLY_ROTATE_ALONE));
+	assert_string_equal(disk_text(b, "snap2/again/newer/e/y"), "Pair");
+	assert_string_equal(disk_text(b, "snap2/again/newer/e/deep/four"), "four");
+	bed_close(b);
+}
+
 static void test_hard_links_stay_one_file(void **state)
 {
 	struct bed *b = *state;
@@ -236,6 +261,72 @@ static void test_hard_links_stay_one_file(void **state)
 	assert_string_equal(u_text(b, "x"), "Qair");
 	assert_string_equal(u_text(b, "e/z"), "Qair");
 	assert_string_equal(disk_text(b, "snap/x"), "Pair");
+	bed_close(b);
+}
+
+static void test_a_name_that_is_left_below_leads_to_the_file_that_is_up(void **state)
+{
+	struct bed *b = *state;
+
+	put_file(b, "l0/x", "pair");
+	put_link(b, "l0/d/y", "l0/x");
+	bed_open(b, 1, 0, NULL);
+	assert_ok(u_write(b, "x", "P", 0));
+	assert_ok(u_unlink(b, "x"));
+	assert_ok(rotate(b, "snap"));
+	assert_string_equal(u_text(b, "d/y"), "Pair");
+	assert_string_equal(disk_text(b, "snap/d/y"), "Pair");
+	bed_close(b);
+}
+
+/* It has blocks for its attributes: only the mark of the directory tells that its data is below. */
+static void test_a_metadata_only_name_that_comes_up_has_its_data(void **state)
+{
+	struct bed *b = *state;
+	const struct ply_union_config how = { .metacopy = 1, .sync = 1 };
+
+	put_file(b, "l0/x", "pair");
+	put_link(b, "l0/d/y", "l0/x");
+	bed_open(b, 1, 0, &how);
+	assert_ok(u_chmod(b, "x", 0600));
+	assert_ok(rotate(b, "snap"));
+	assert_string_equal(u_text(b, "d/y"), "pair");
+	bed_close(b);
+}
+
+/* The directory ends the way from name to name, not that of a file that says where its data is. */
+static void test_data_below_an_opaque_directory_is_found_by_a_path(void **state)
+{
+	struct bed *b = *state;
+	const struct ply_union_config how = { .redirect_dir = PLY_REDIRECT_ON,
+					      .metacopy = 1,
+					      .sync = 1 };
+
+	put_file(b, "l0/d/f", "text");
+	put_file(b, "l0/o", "");
+	bed_open(b, 1, 0, &how);
+	assert_ok(u_chmod(b, "d/f", 0600));
+	assert_ok(u_unlink(b, "o"));
+	assert_ok(u_mkdir(b, "o"));
+	assert_ok(u_rename(b, "d/f", "o/f", 0));
+	assert_ok(rotate(b, "snap"));
+	assert_ok(u_chmod(b, "o/f", 0640));
+	assert_ok(u_rename(b, "o/f", "o/g", 0));
+	assert_string_equal(u_text(b, "o/g"), "text");
+	bed_close(b);
+}
+
+static void test_links_that_nobody_sees_are_not_waited_for(void **state)
+{
+	struct bed *b = *state;
+
+	put_file(b, "l0/x", "pair");
+	put_link(b, "l0/d/y", "l0/x");
+	bed_open(b, 1, 0, NULL);
+	assert_ok(u_unlink(b, "d/y"));
+	assert_ok(u_write(b, "x", "P", 0));
+	assert_ok(rotate(b, "snap"));
+	assert_string_equal(u_text(b, "x"), "Pair");
 	bed_close(b);
 }
 
@@ -321,7 +412,12 @@ int main(void)
 		bed_test(test_moved_directories_are_where_they_were),
 		bed_test(test_a_moved_directory_can_be_moved_again_after_it),
 		bed_test(test_a_layer_that_stands_alone_has_what_was_moved),
+		bed_test(test_what_was_moved_into_a_new_directory_is_found),
 		bed_test(test_hard_links_stay_one_file),
+		bed_test(test_a_name_that_is_left_below_leads_to_the_file_that_is_up),
+		bed_test(test_a_metadata_only_name_that_comes_up_has_its_data),
+		bed_test(test_data_below_an_opaque_directory_is_found_by_a_path),
+		bed_test(test_links_that_nobody_sees_are_not_waited_for),
 		bed_test(test_metadata_only_files_are_settled_or_stay_so),
 		bed_test(test_many_rotations),
 		bed_test(test_what_cannot_be_a_layer_is_refused_and_nothing_changes),

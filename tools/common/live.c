@@ -159,7 +159,9 @@ int ply_live_freeze(struct ply_live *live, struct ply_live_cut *cut)
 	err = freeze(live, cut);
 	if (!err)
 		return 0;
-	ply_live_thaw(live);
+	/* Else another program has frozen it. */
+	if (live->is_frozen)
+		ply_live_thaw(live);
 	return err == -EBUSY ? err : complain(live, "freeze", NULL, err);
 }
 
