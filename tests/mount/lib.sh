@@ -130,6 +130,53 @@ in_kernel() {
 	mount -t overlay overlay -o "lowerdir=${1:-$L},upperdir=$U,workdir=$W" "$M" || skip "the kernel does not mount an overlay here"
 }
 
+# ---- snapshots of a mount ----
+
+export snapshot=$BUILD/plyfs-snapshot
+
+# snap [OPTION]... LAYER: a snapshot of M, or the part fails; what it says is in $D/said
+snap() {
+	timeout -k 1 90 "$snapshot" -m "$M" "$@" >"$D/said" 2>&1 </dev/null || fail "snapshot $*: exit status $?, $(cat "$D/said")"
+}
+
+# refuses STATUS WORDS [OPTION]...: no snapshot of MNT, or of M: that status, a sentence with these words, nothing is left
+refuses() {
+	local status=$1 words=$2 rc before
+	shift 2
+	before=$(names "$D/new")
+	timeout -k 1 60 "$snapshot" -m "${MNT:-$M}" "$@" "$D/new/layer" >"$D/said" 2>&1 </dev/null
+	rc=$?
+	eq "exit status of $*: $(cat "$D/said")" "$status" $rc
+	grep -q -- "$words" "$D/said" || fail "no '$words' in: $(cat "$D/said")"
+	eq "what is left behind" "$before" "$(names "$D/new")"
+}
+
+# The layers below the upper of the mount as it goes on, topmost first, and what the rotated ones are like.
+stack='' rotations=0
+
+# state DIR: all of it that a later write could change
+state() {
+	find "$1" -printf '%p %y %i %m %U:%G %n %s %T@ %C@ %l\n' | sort
+	find "$1" -type f -print0 | sort -z | xargs -0r sha256sum
+}
+
+rotate() {
+	snap --rotate "$@"
+	stack=${*: -1}:$stack
+	eq "the line for the next mount" "next mount: lowerdir=$stack" "$(grep '^next mount' "$D/said")"
+	rotations=$((rotations + 1))
+	state "${*: -1}" >"$D/state$rotations"
+}
+
+# layers_kept: nothing that was written after a rotation went to a layer
+layers_kept() {
+	local i layers
+	IFS=: read -ra layers <<<"$stack"
+	for ((i = 1; i <= rotations; i++)); do
+		diff "$D/state$i" <(state "${layers[rotations - i]}") || fail "layer $i of $rotations was changed (>)"
+	done
+}
+
 # ---- plain users ----
 
 # for_users: layers that uid 1000 owns, and what `private` needs

@@ -4,57 +4,13 @@
 . "$(dirname "$0")/lib.sh"
 need_root
 
-export snapshot=$BUILD/plyfs-snapshot
 export GIT_CONFIG_GLOBAL=/dev/null GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b
 
 # for how long something writes
 seconds=4
 [ -z "${PLY_LONG:-}" ] || seconds=60
 
-# snap [OPTION]... LAYER: a snapshot of M, or the part fails; what it says is in $D/said
-snap() {
-	timeout -k 1 90 "$snapshot" -m "$M" "$@" >"$D/said" 2>&1 </dev/null || fail "snapshot $*: exit status $?, $(cat "$D/said")"
-}
-
-# refuses STATUS WORDS [OPTION]...: no snapshot of MNT, or of M: that status, a sentence with these words, nothing is left
-refuses() {
-	local status=$1 words=$2 rc before
-	shift 2
-	before=$(names "$D/new")
-	timeout -k 1 60 "$snapshot" -m "${MNT:-$M}" "$@" "$D/new/layer" >"$D/said" 2>&1 </dev/null
-	rc=$?
-	eq "exit status of $*: $(cat "$D/said")" "$status" $rc
-	grep -q -- "$words" "$D/said" || fail "no '$words' in: $(cat "$D/said")"
-	eq "what is left behind" "$before" "$(names "$D/new")"
-}
-
 # ---- consistent cuts ----
-
-# The layers below the upper of the mount as it goes on, topmost first, and what the rotated ones are like.
-stack='' rotations=0
-
-# state DIR: all of it that a later write could change
-state() {
-	find "$1" -printf '%p %y %i %m %U:%G %n %s %T@ %C@ %l\n' | sort
-	find "$1" -type f -print0 | sort -z | xargs -0r sha256sum
-}
-
-rotate() {
-	snap --rotate "$@"
-	stack=${*: -1}:$stack
-	eq "the line for the next mount" "next mount: lowerdir=$stack" "$(grep '^next mount' "$D/said")"
-	rotations=$((rotations + 1))
-	state "${*: -1}" >"$D/state$rotations"
-}
-
-# layers_kept: nothing that was written after a rotation went to a layer
-layers_kept() {
-	local i layers
-	IFS=: read -ra layers <<<"$stack"
-	for ((i = 1; i <= rotations; i++)); do
-		diff "$D/state$i" <(state "${layers[rotations - i]}") || fail "layer $i of $rotations was changed (>)"
-	done
-}
 
 # look LAYERS FUNCTION: what the function says of these layers, mounted read-only on V
 look() {
@@ -470,35 +426,54 @@ as_the_kernel() {
 	whole "$stack"
 }
 
-redirects() {
+moved_directory() {
 	mkdir -p "$L/d/sub"
 	head -c 100000 /dev/urandom >"$L/d/sub/f"
 	up "$L" redirect_dir=on
 	mv "$M/d" "$M/moved"
-	echo x >"$M/new"
 	[ ! -e "$U/moved/sub" ] || skip "the directory was copied"
-	echo y >>"$M/new"
+}
+
+# shows_moved LAYERS
+shows_moved() {
+	mount_at "$M" "lowerdir=$1,redirect_dir=follow" || fail "no mount: $(cat "$T/mount.log")"
+	eq "names of $1" "moved moved/sub moved/sub/f" "$(names "$M")"
+	cmp "$M/moved/sub/f" "$L/d/sub/f" || fail "$1: the data"
+	down
+}
+
+# A layer stands alone: what the moved directory has below is brought up.
+redirects() {
+	moved_directory
+	snap "$D/copy"
+	stack=$L
+	rotate "$D/layer"
+	for layer in copy layer; do
+		eq "marks in $layer" "" "$(ties "$D/$layer")"
+		cmp "$D/$layer/moved/sub/f" "$L/d/sub/f" || fail "$layer: the data"
+	done
+	mv "$M/moved" "$M/again"
+	cmp "$M/again/sub/f" "$L/d/sub/f" || fail "the directory that was moved again"
+	layers_kept
+	down
+	shows_moved "$D/copy:$L"
+	shows_moved "$stack"
+}
+
+redirects_kept() {
+	moved_directory
 	snap --keep-redirects "$D/copy"
 	stack=$L
 	rotate --keep-redirects "$D/layer"
 	grep -q "needs those below" "$D/said" || fail "no note of it: $(cat "$D/said")"
+	eq "what is in them" "d moved d moved" "$(names "$D/copy") $(names "$D/layer")"
 	cmp "$M/moved/sub/f" "$L/d/sub/f" || fail "the moved directory"
 	mv "$M/moved" "$M/again"
 	cmp "$M/again/sub/f" "$L/d/sub/f" || fail "the directory that was moved again"
-	snap "$D/alone"
-	[ ! -e "$D/layer/moved/sub/f" ] || fail "a layer was written to"
-	cmp "$D/alone/again/sub/f" "$L/d/sub/f" || fail "the layer that stands alone"
-	eq "marks in it" "" "$(ties "$D/alone")"
+	layers_kept
 	down
-	mount_at "$M" "lowerdir=$D/alone"
-	eq "names without the layers below" "again again/sub again/sub/f" "$(names "$M")"
-	down
-	for lower in "$D/copy:$L" "$stack"; do
-		mount_at "$M" "lowerdir=$lower,redirect_dir=follow" || fail "no mount: $(cat "$T/mount.log")"
-		[ "$(names "$M")" = "moved moved/sub moved/sub/f new" ] || [ "$lower" = "$stack" ] || fail "the copy has $(names "$M")"
-		cmp "$M/moved/sub/f" "$L/d/sub/f" || fail "$lower: the data"
-		down
-	done
+	shows_moved "$D/copy:$L"
+	shows_moved "$stack"
 }
 
 metacopy() {
@@ -578,11 +553,12 @@ holds "the owner of a mount in a user namespace may" in_namespace
 holds "the plain user who mounted it may" plain_user
 holds "all names of a linked file are in the layer" hard_links
 holds "the layers are whole, as the kernel sees them" as_the_kernel
-holds "a moved directory is brought up, unless it may need the layers below" redirects
+holds "a moved directory is whole in the layer" redirects
+holds "a moved directory may need the layers below" redirects_kept
 holds "metacopy=on: the layer has the data" metacopy
 holds "a dry run, JSON, and a target that is there" dry_and_json
 for fs in ext4 xfs btrfs tmpfs; do
-	upper() { upper_on $fs; }
+	upper() { upper_on "$fs"; }
 	holds "an upper on $fs is rotated" upper
 done
 finish

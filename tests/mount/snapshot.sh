@@ -3,8 +3,6 @@
 . "$(dirname "$0")/lib.sh"
 need_root
 
-snapshot=$BUILD/plyfs-snapshot
-
 made_layer() {
 	sample "$L"
 	echo linked >"$L/first"
