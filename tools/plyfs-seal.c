@@ -20,6 +20,7 @@
 enum {
 	OPT_VERIFY = 256,
 	OPT_FAST,
+	OPT_VERITY,
 	OPT_NO_DIR_MTIME,
 };
 
@@ -27,13 +28,15 @@ static const struct ply_own_option own[] = {
 	{ OPT_VERIFY, "verify", NULL, "compare the layer with its manifest" },
 	{ 'o', "manifest", "FILE", "the manifest, instead of LAYER.seal" },
 	{ OPT_FAST, "fast", NULL, "metadata and sizes only, without reading data" },
+	{ OPT_VERITY, "verity", NULL, "digests of data as the kernel's fs-verity has them" },
 	{ OPT_NO_DIR_MTIME, "no-dir-mtime", NULL, "without the times of directories" },
 	{ 'n', "dry-run", NULL, "write no manifest, only print the seal" },
 	{ 0 },
 };
 
 static const struct ply_tool tool = {
-	.usage = "[--verify] [-o FILE] [--fast] [--no-dir-mtime] [-n] [-j] [-q] [-v] LAYER",
+	.usage =
+		"[--verify] [-o FILE] [--fast | --verity] [--no-dir-mtime] [-n] [-j] [-q] [-v] LAYER",
 	.text = "Writes the manifest of a layer to LAYER.seal and prints its digest, the seal. With --verify\n"
 		"names what of the layer is not as the manifest says.\n"
 		"Exit status: 0 done, 1 something differs, 2 trouble, 3 the layer is in use.\n",
@@ -247,7 +250,7 @@ static void put_value(const char *value)
 static void on_field(void *arg, const char *key, const char *was, const char *is)
 {
 	struct seal *s = arg;
-	const char *word = strcmp(key, "sha256") ? key : "data";
+	const char *word = !strcmp(key, "sha256") || !strcmp(key, "verity") ? "data" : key;
 
 	if (!s->fields)
 		begin_finding(s, "changed", s->line);
@@ -433,13 +436,24 @@ static int run(struct seal *s)
 	return err;
 }
 
+/* What there is to look at. To verify, as much as the manifest has. */
 static void take_args(struct seal *s)
 {
 	const struct ply_args *a = &s->args;
 
 	s->layer = a->operands[0];
-	s->scope = (a->set[OPT_FAST] ? 0 : PLY_SCOPE_DATA) |
-		   (a->set[OPT_NO_DIR_MTIME] ? 0 : PLY_SCOPE_DIR_MTIME);
+	if (a->set[OPT_VERITY] && (a->set[OPT_FAST] || a->set[OPT_VERIFY]))
+		ply_args_refuse(&tool, a->set[OPT_FAST]
+					       ? "--fast reads no data for --verity"
+					       : "the manifest says by itself what it has");
+	if (a->set[OPT_VERIFY])
+		s->scope = PLY_SCOPE_DATA;
+	else
+		s->scope = a->set[OPT_VERITY] ? PLY_SCOPE_VERITY : PLY_SCOPE_SHA256;
+	if (a->set[OPT_FAST])
+		s->scope = 0;
+	if (!a->set[OPT_NO_DIR_MTIME])
+		s->scope |= PLY_SCOPE_DIR_MTIME;
 	s->file = a->set['o'] ? strdup(a->value['o']) : default_file(s->layer);
 	if (!s->file)
 		ply_args_refuse(&tool,

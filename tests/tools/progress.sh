@@ -65,6 +65,8 @@ others() {
 	shows merging 0 "$BUILD/plyfs-merge" -v -l "$L" -u "$U" "$T/new"
 	eq "entries named" 15 "$(grep -c '^\(file     \|directory\) d' "$T/screen")"
 	shows copying 0 "$BUILD/plyfs-snapshot" "$U" "$T/second"
+	shows reading 0 "$BUILD/plyfs-seal" -o "$T/seal" "$L"
+	shows looking 0 "$BUILD/plyfs-seal" --verify --fast -o "$T/seal" "$L"
 }
 
 # Of an error, too, the words stand alone.

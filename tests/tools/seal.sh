@@ -120,6 +120,30 @@ fast() {
 	finds 'changed  g: mtime'
 }
 
+verity() {
+	local size name wanted sizes="1 4095 4096 4097 8192 524287 524288 524289 67108863 67108864 67108865"
+	layer
+	for size in $sizes; do
+		head -c $size /dev/zero | tr '\0' x >"$S/$size"
+	done
+	tool 0 --verity "$S"
+	grep -q '^plyfs-manifest 1 data=verity ' "$S.seal" || fail "$(head -n 1 "$S.seal")"
+	: >"$S/0"
+	tool 0 --verity "$S"
+	for name in 0 g $sizes; do
+		wanted=$(fsverity digest --compact "$S/$name")
+		grep -q "^$name .* verity=$wanted" "$S.seal" || fail "of $name: $(grep "^$name " "$S.seal"), not $wanted"
+	done
+	tool 0 --verify "$S"
+	touch -r "$S/4097" "$T/time"
+	printf y | dd of="$S/4097" bs=1 seek=4096 conv=notrunc status=none
+	touch -r "$T/time" "$S/4097"
+	finds 'changed  4097: data'
+	tool 0 --verify --fast "$S"
+	tool 2 --verity --verify "$S"
+	tool 2 --verity --fast "$S"
+}
+
 dir_mtime() {
 	layer
 	tool 0 "$S"
@@ -380,11 +404,12 @@ words_of_all() {
 }
 
 [ -x "$prog" ] || fail "there is no $prog"
-need setfattr setfacl setcap python3 strace rsync
+need setfattr setfacl setcap python3 strace rsync fsverity
 check "what is as it was matches" unchanged
 check "each change alone is found and named" changes
 check "each change that takes privilege, too" privileged_changes
 check "without data: metadata and sizes" fast
+check "digests as fs-verity has them" verity
 check "without times of directories" dir_mtime
 check "the same manifest on every file system, in every locale" anywhere
 check "whiteouts are just that" whiteouts

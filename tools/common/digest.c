@@ -45,15 +45,22 @@ void ply_sha256_add(struct ply_sha256 *sha, const void *data, size_t size)
 	sha->is_good = sha->is_good && EVP_DigestUpdate(sha->ctx, data, size);
 }
 
-int ply_sha256_take(struct ply_sha256 *sha, char hex[PLY_SHA256_HEX])
+int ply_sha256_bytes(struct ply_sha256 *sha, uint8_t digest[PLY_SHA256_SIZE])
 {
-	unsigned char digest[EVP_MAX_MD_SIZE];
 	int is_good = sha->is_good && EVP_DigestFinal_ex(sha->ctx, digest, NULL);
 
-	for (size_t i = 0; is_good && i < (PLY_SHA256_HEX - 1) / 2; i++)
-		sprintf(hex + 2 * i, "%02x", digest[i]);
 	begin(sha);
 	return is_good ? 0 : -ENOMEM;
+}
+
+int ply_sha256_take(struct ply_sha256 *sha, char hex[PLY_SHA256_HEX])
+{
+	uint8_t digest[PLY_SHA256_SIZE];
+	int err = ply_sha256_bytes(sha, digest);
+
+	for (size_t i = 0; !err && i < PLY_SHA256_SIZE; i++)
+		sprintf(hex + 2 * i, "%02x", digest[i]);
+	return err;
 }
 
 int ply_sha256_file(struct ply_sha256 *sha, int fd, _Atomic uint64_t *done,

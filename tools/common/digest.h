@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define PLY_SHA256_SIZE 32
 #define PLY_SHA256_HEX 65 /* with its NUL */
 
 struct ply_sha256;
@@ -13,7 +14,8 @@ struct ply_sha256;
 struct ply_sha256 *ply_sha256_new(void);
 void ply_sha256_free(struct ply_sha256 *sha);
 void ply_sha256_add(struct ply_sha256 *sha, const void *data, size_t size);
-/* The digest of all that was added, in hex; begins anew. -ENOMEM if something went wrong on the way. */
+/* The digest of all that was added; begins anew. -ENOMEM if something went wrong on the way. */
+int ply_sha256_bytes(struct ply_sha256 *sha, uint8_t digest[PLY_SHA256_SIZE]);
 int ply_sha256_take(struct ply_sha256 *sha, char hex[PLY_SHA256_HEX]);
 
 /*

@@ -12,6 +12,7 @@
 #include "base/sys.h"
 #include "layer/format.h"
 #include "layer/layer.h"
+#include "verity.h"
 #include "walk.h"
 
 #define LIST_MAX 65536
@@ -25,7 +26,7 @@ struct linked {
 		uint64_t ino;
 	} key;
 	uint32_t left;
-	char sha256[PLY_SHA256_HEX];
+	char digest[PLY_SHA256_HEX];
 	UT_hash_handle hh;
 	char path[];
 };
@@ -127,6 +128,11 @@ static int is_same_time(const struct statx_timestamp *a, const struct statx_time
 	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
 
+static int is_verity(const struct entry *e)
+{
+	return e->s->scan->scope & PLY_SCOPE_VERITY;
+}
+
 /* Only what stays as it is while it is read has a digest. */
 static int digest_of_fd(const struct entry *e, int fd, char hex[PLY_SHA256_HEX])
 {
@@ -137,7 +143,8 @@ static int digest_of_fd(const struct entry *e, int fd, char hex[PLY_SHA256_HEX])
 		     !is_same_time(&before.stx_mtime, &e->stx->stx_mtime)))
 		err = -ESTALE;
 	if (!err)
-		err = ply_sha256_file(e->s->sha, fd, e->s->scan->bytes, hex);
+		err = is_verity(e) ? ply_verity_file(e->s->sha, fd, e->s->scan->bytes, hex)
+				   : ply_sha256_file(e->s->sha, fd, e->s->scan->bytes, hex);
 	if (!err)
 		err = sys_statx(fd, "", STATX_BASIC_STATS, &after);
 	if (!err && (before.stx_size != after.stx_size ||
@@ -170,7 +177,7 @@ static struct linked *find_linked(const struct entry *e)
 	return l;
 }
 
-static int keep_linked(const struct entry *e, const char *sha256)
+static int keep_linked(const struct entry *e, const char *digest)
 {
 	struct linked *l = calloc(1, sizeof(*l) + strlen(e->path) + 1);
 
@@ -180,7 +187,7 @@ static int keep_linked(const struct entry *e, const char *sha256)
 	l->key.minor = e->stx->stx_dev_minor;
 	l->key.ino = e->stx->stx_ino;
 	l->left = e->stx->stx_nlink - 1;
-	strcpy(l->sha256, sha256);
+	strcpy(l->digest, digest);
 	strcpy(l->path, e->path);
 	HASH_ADD(hh, e->s->linked, key, sizeof(l->key), l);
 	return 0;
@@ -210,18 +217,18 @@ static int put_target(const struct entry *e)
 static int put_content(const struct entry *e)
 {
 	struct linked *l = e->stx->stx_nlink > 1 ? find_linked(e) : NULL;
-	char sha256[PLY_SHA256_HEX] = "";
+	char digest[PLY_SHA256_HEX] = "";
 	FILE *out = e->s->out;
 	int err = 0, is_file = S_ISREG(e->stx->stx_mode);
 
 	if (l)
-		strcpy(sha256, l->sha256);
+		strcpy(digest, l->digest);
 	else if (is_file && (e->s->scan->scope & PLY_SCOPE_DATA))
-		err = digest_of(e, sha256);
+		err = digest_of(e, digest);
 	if (is_file)
 		fprintf(out, " size=%llu", (unsigned long long)e->stx->stx_size);
-	if (*sha256)
-		fprintf(out, " sha256=%s", sha256);
+	if (*digest)
+		fprintf(out, " %s=%s", is_verity(e) ? "verity" : "sha256", digest);
 	if (S_ISLNK(e->stx->stx_mode) && !err)
 		err = put_target(e);
 	if (S_ISCHR(e->stx->stx_mode) || S_ISBLK(e->stx->stx_mode))
@@ -232,7 +239,7 @@ static int put_content(const struct entry *e)
 			drop_linked(e->s, l);
 		return err;
 	}
-	return err || e->stx->stx_nlink < 2 ? err : keep_linked(e, sha256);
+	return err || e->stx->stx_nlink < 2 ? err : keep_linked(e, digest);
 }
 
 static int put_attrs(const struct entry *e)

@@ -15,10 +15,12 @@
 
 /* What a manifest tells, beside what all do. */
 enum ply_manifest_scope {
-	PLY_SCOPE_DATA = 1 << 0,      /* digests of data */
-	PLY_SCOPE_DIR_MTIME = 1 << 1, /* times of directories */
-	PLY_SCOPE_TRUSTED = 1 << 2,   /* attributes in the trusted space */
+	PLY_SCOPE_SHA256 = 1 << 0,    /* digests of data: one of these two, or none */
+	PLY_SCOPE_VERITY = 1 << 1,    /* as fs-verity has them */
+	PLY_SCOPE_DIR_MTIME = 1 << 2, /* times of directories */
+	PLY_SCOPE_TRUSTED = 1 << 3,   /* attributes in the trusted space */
 };
+#define PLY_SCOPE_DATA (PLY_SCOPE_SHA256 | PLY_SCOPE_VERITY)
 
 /* A tree that is looked through, line by line. */
 struct ply_manifest_scan {

@@ -10,22 +10,29 @@
 #define HEAD "plyfs-manifest 1"
 #define SIZE_MAX_MANIFEST ((uint64_t)1 << 40)
 
+/* Of each mask one value is in a head. */
 static const struct {
-	unsigned bit;
-	const char *yes, *no;
+	unsigned mask, value;
+	const char *word;
 } scopes[] = {
-	{ PLY_SCOPE_DATA, " data=sha256", " data=none" },
-	{ PLY_SCOPE_DIR_MTIME, " dir-mtime=yes", " dir-mtime=no" },
-	{ PLY_SCOPE_TRUSTED, " trusted=seen", " trusted=unseen" },
+	{ PLY_SCOPE_DATA, PLY_SCOPE_SHA256, " data=sha256" },
+	{ PLY_SCOPE_DATA, PLY_SCOPE_VERITY, " data=verity" },
+	{ PLY_SCOPE_DATA, 0, " data=none" },
+	{ PLY_SCOPE_DIR_MTIME, PLY_SCOPE_DIR_MTIME, " dir-mtime=yes" },
+	{ PLY_SCOPE_DIR_MTIME, 0, " dir-mtime=no" },
+	{ PLY_SCOPE_TRUSTED, PLY_SCOPE_TRUSTED, " trusted=seen" },
+	{ PLY_SCOPE_TRUSTED, 0, " trusted=unseen" },
 };
 #define NSCOPES (sizeof(scopes) / sizeof(scopes[0]))
+#define ALL_SCOPES (PLY_SCOPE_DATA | PLY_SCOPE_DIR_MTIME | PLY_SCOPE_TRUSTED)
 
 void ply_manifest_head(unsigned scope, char head[PLY_MANIFEST_HEAD_MAX])
 {
 	char *to = stpcpy(head, HEAD);
 
 	for (size_t i = 0; i < NSCOPES; i++)
-		to = stpcpy(to, scope & scopes[i].bit ? scopes[i].yes : scopes[i].no);
+		if ((scope & scopes[i].mask) == scopes[i].value)
+			to = stpcpy(to, scopes[i].word);
 	strcpy(to, "\n");
 }
 
@@ -153,15 +160,17 @@ static int check_seal(struct ply_manifest *m, size_t size)
 static int read_head(struct ply_manifest *m)
 {
 	const char *p = m->text;
+	unsigned known = 0;
 
 	if (!takes(&p, HEAD))
 		return -EINVAL;
-	for (size_t i = 0; i < NSCOPES; i++)
-		if (takes(&p, scopes[i].yes))
-			m->scope |= scopes[i].bit;
-		else if (!takes(&p, scopes[i].no))
-			return -EINVAL;
-	if (*p != '\n')
+	for (size_t i = 0; i < NSCOPES; i++) {
+		if ((known & scopes[i].mask) || !takes(&p, scopes[i].word))
+			continue;
+		known |= scopes[i].mask;
+		m->scope |= scopes[i].value;
+	}
+	if (known != ALL_SCOPES || *p != '\n')
 		return -EINVAL;
 	m->next = m->text + (p - m->text) + 1;
 	return 0;
@@ -244,7 +253,9 @@ struct fields {
 static int is_within(const char *key, const char *type, unsigned scope)
 {
 	if (!strcmp(key, "sha256"))
-		return scope & PLY_SCOPE_DATA;
+		return scope & PLY_SCOPE_SHA256;
+	if (!strcmp(key, "verity"))
+		return scope & PLY_SCOPE_VERITY;
 	if (!strcmp(key, "mtime") && !strcmp(type, "directory"))
 		return scope & PLY_SCOPE_DIR_MTIME;
 	if (!strncmp(key, "xattr:trusted.", strlen("xattr:trusted.")))
