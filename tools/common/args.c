@@ -11,6 +11,7 @@
 
 #include "base/sys.h"
 #include "busy.h"
+#include "live.h"
 
 enum {
 	OPT_HELP = 1000,
@@ -22,6 +23,7 @@ static const struct ply_own_option stack_options[] = {
 	{ 'l', "lower", "DIR[:DIR]...", "the lower layers, topmost first" },
 	{ 'u', "upper", "DIR", "the upper layer" },
 	{ 'o', "options", "OPTIONS", "the same as for mount: lowerdir=...,upperdir=..." },
+	{ 'm', "mount", "MNT", "the stack of a plyfs mount in use" },
 	{ '0', "null", NULL, "names as they are, each ended by NUL" },
 	{ 0 },
 };
@@ -130,6 +132,52 @@ static void add_lowers(struct ply_args *a, char *s)
 		is_data |= end[1] == ':';
 		s = end + 1 + (end[1] == ':');
 	}
+}
+
+static char *copy_or_die(const char *path)
+{
+	char *copy = strdup(path);
+
+	if (!copy)
+		abort();
+	return copy;
+}
+
+static void add_live_layer(struct ply_stack_paths *paths, const struct ply_ctl_layer *layer)
+{
+	char **bigger;
+
+	if (!layer->index) {
+		free(paths->upper);
+		paths->upper = *layer->path ? copy_or_die(layer->path) : NULL;
+		return;
+	}
+	bigger = realloc(paths->lowers, (paths->nlowers + 1) * sizeof(*bigger));
+	if (!bigger)
+		abort();
+	paths->lowers = bigger;
+	bigger[paths->nlowers++] = copy_or_die(layer->path);
+	paths->ndata += layer->is_data_only;
+}
+
+/* The stack as the mount's server has it now, and all in it that was written so far. */
+static void stack_of_mount(struct ply_args *a, const char *mountpoint)
+{
+	struct ply_ctl_layer layer;
+	struct ply_live live;
+	int err = ply_live_open(&live, mountpoint);
+
+	if (!err)
+		err = ply_live_flush(&live);
+	for (unsigned i = 0; !err; i++) {
+		err = ply_live_layer(&live, i, &layer);
+		if (!err)
+			add_live_layer(&a->paths, &layer);
+	}
+	ply_live_close(&live);
+	if (err != -ENOENT)
+		exit(a->tool->usage_exit);
+	a->is_flushed = 1;
 }
 
 static void set_path(char **path, const char *s, size_t len)
@@ -256,6 +304,9 @@ static void take_option(struct ply_args *a, int c)
 		return;
 	}
 	switch (c) {
+	case 'm':
+		stack_of_mount(a, optarg);
+		break;
 	case 'l':
 		lower_list(a, optarg);
 		break;
@@ -358,7 +409,7 @@ void ply_note_mounted(const struct ply_args *a)
 {
 	int fd, err;
 
-	if (!a->paths.upper || a->cli.quiet)
+	if (!a->paths.upper || a->cli.quiet || a->is_flushed)
 		return;
 	fd = sys_open(AT_FDCWD, a->paths.upper, O_RDONLY | O_DIRECTORY, 0);
 	if (fd < 0)

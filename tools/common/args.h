@@ -40,7 +40,8 @@ struct ply_tool {
 struct ply_args {
 	struct ply_cli cli; /* dry_run is not used */
 	struct ply_stack_paths paths;
-	int zero; /* -0 */
+	int is_flushed; /* -m: what the mount had been given is in the upper */
+	int zero;	/* -0 */
 	int noperands;
 	char **operands;
 	const struct ply_tool *tool;

@@ -86,6 +86,14 @@ static int flush(struct ply_live *live, const struct ply_live_cut *cut)
 	return err ? complain(live, "settle", f.why, err) : 0;
 }
 
+int ply_live_flush(struct ply_live *live)
+{
+	const struct ply_live_cut as_it_is = { .keeps_redirects = 1 };
+	int err = sys_syncfs(live->fd);
+
+	return err ? complain(live, "flush", NULL, err) : flush(live, &as_it_is);
+}
+
 /* Everything that need not wait for the freeze, so that the freeze is short. */
 static int get_ready(struct ply_live *live, const struct ply_live_cut *cut)
 {

@@ -27,6 +27,8 @@ int ply_live_status(struct ply_live *live, struct ply_ctl_status *status);
 /* -ENOENT, without a word, beyond the last layer. */
 int ply_live_layer(struct ply_live *live, unsigned index, struct ply_ctl_layer *layer);
 
+/* What was written through the mount so far is in the upper, with as few marks as may be; it goes on. */
+int ply_live_flush(struct ply_live *live);
 /*
  * Brings the upper up to date and freezes the mount so that nothing which the kernel holds is missing in it: if a write
  * is there, all that had ended before it began are. -EBUSY: not in time, and it is not frozen.
