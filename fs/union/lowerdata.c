@@ -15,14 +15,29 @@
 
 #define BLOCK 512
 
+/*
+ * Whether the mark has to be asked for. An inode without data has blocks all the same where its xattrs have some, as many
+ * as a small file's data; a crash may leave any size in one of the upper.
+ */
+static int may_be_marked(struct ply_union *u, struct ply_node *dir, unsigned layer, int fd,
+			 const struct statx *stx)
+{
+	if (!S_ISREG(stx->stx_mode))
+		return 0;
+	if (stx->stx_blocks * BLOCK < stx->stx_size)
+		return 1;
+	if (layer == PLY_UPPER)
+		return ply_origin_is_impure(u, dir, fd);
+	/* There is nothing below the last one for a mark to mean. */
+	return layer + 1 < u->nall;
+}
+
 int ply_lowerdata_is_marked(struct ply_union *u, struct ply_node *dir, int index, int fd,
 			    const char *name, const struct statx *stx)
 {
 	unsigned layer = index < 0 ? PLY_UPPER : dir->dir->lowers[index].layer;
 
-	/* A crash may leave any size in a marked inode; and there are blocks for attributes. */
-	if (!S_ISREG(stx->stx_mode) || (index >= 0 && !stx->stx_size) ||
-	    (stx->stx_blocks * BLOCK >= stx->stx_size && !ply_origin_is_impure(u, dir, index, fd)))
+	if (!may_be_marked(u, dir, layer, fd, stx))
 		return 0;
 	return ply_mark_metacopy(&u->layers[layer], fd, name, u->filled.boot);
 }

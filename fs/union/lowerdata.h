@@ -24,8 +24,8 @@ struct ply_lowerdata {
 
 /*
  * Does an inode that a lookup found have the mark? index: of dir->lowers, -1 the upper; fd: the directory in that
- * layer. As ply_mark_metacopy: 1, 2 if the data is there all the same, 0, or -errno. Costs a system call only where there may be one: the file has holes, or its directory in the
- * layer says that entries come from below.
+ * layer. As ply_mark_metacopy: 1, 2 if the data is there all the same, 0, or -errno. Costs a system call only where there may be one:
+ * the file has holes, its layer is not the last, or its directory in the upper says that entries come from below.
  */
 int ply_lowerdata_is_marked(struct ply_union *u, struct ply_node *dir, int index, int fd,
 			    const char *name, const struct statx *stx);

@@ -91,7 +91,6 @@ struct ply_node {
 struct ply_dir_layer {
 	uint16_t layer;
 	_Atomic uint8_t announces; /* enum ply_known: has xattr whiteouts */
-	_Atomic uint8_t impure;	   /* enum ply_known: has entries that come from below */
 };
 
 /*

@@ -48,11 +48,9 @@ static struct ply_dir *lowered(const struct ply_dir *d, int is_root)
 	dir->version = d->version;
 	dir->lowers[0].layer = FIRST_LOWER;
 	atomic_init(&dir->lowers[0].announces, atomic_load(&d->upper_announces));
-	atomic_init(&dir->lowers[0].impure, atomic_load(&d->impure));
 	for (unsigned i = 0; i < d->nlowers; i++) {
 		dir->lowers[i + 1].layer = (uint16_t)(d->lowers[i].layer + 1);
 		atomic_init(&dir->lowers[i + 1].announces, atomic_load(&d->lowers[i].announces));
-		atomic_init(&dir->lowers[i + 1].impure, atomic_load(&d->lowers[i].impure));
 	}
 	return dir;
 }

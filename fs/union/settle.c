@@ -320,7 +320,7 @@ static int find_in_dir(struct finding *f, struct ply_node *dir)
 	if (err)
 		return err == -ENOENT ? 0 : err;
 	f->dir = dir;
-	f->impure = ply_origin_is_impure(f->u, dir, -1, path->fd);
+	f->impure = ply_origin_is_impure(f->u, dir, path->fd);
 	/* With an offset of its own. */
 	fd = ply_open_retry(f->u, path->fd, ".", O_RDONLY | O_DIRECTORY, 0);
 	ply_fd_put(f->u->fds, path);
