@@ -98,7 +98,7 @@ struct ply_ctl_rotate {
 #define PLY_CTL_FLUSH _IOWR(PLY_CTL_TYPE, 3, struct ply_ctl_flush)
 #define PLY_CTL_READY _IOWR(PLY_CTL_TYPE, 4, struct ply_ctl_ready)
 #define PLY_CTL_FREEZE _IOWR(PLY_CTL_TYPE, 5, struct ply_ctl_freeze)
-#define PLY_CTL_THAW _IO(PLY_CTL_TYPE, 6)
+#define PLY_CTL_THAW _IO(PLY_CTL_TYPE, 6) /* EINVAL: this process has not frozen it, or no more */
 #define PLY_CTL_ROTATE _IOWR(PLY_CTL_TYPE, 7, struct ply_ctl_rotate)
 
 #endif

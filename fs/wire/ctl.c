@@ -99,7 +99,8 @@ static int ready(const struct ply_raw *raw, void *data)
 static int freeze_changes(struct ply_wire *w, const struct ply_ctl_freeze *f, pid_t pid)
 {
 	int fd = pid > 0 ? sys_pidfd_open(pid) : -1;
-	int err = ply_gate_freeze(&w->gate, f->wait_ms, f->limit_ms, fd < 0 ? -1 : fd);
+	struct ply_gate_owner owner = { .pid = (uint32_t)pid, .pid_fd = fd < 0 ? -1 : fd };
+	int err = ply_gate_freeze(&w->gate, f->wait_ms, f->limit_ms, owner);
 
 	if (!err)
 		ply_writers_ask(w);
@@ -124,7 +125,7 @@ static int freeze(const struct ply_raw *raw, void *data)
 static int thaw(const struct ply_raw *raw, void *data)
 {
 	(void)data;
-	return ply_gate_thaw(&raw->w->gate);
+	return ply_gate_thaw(&raw->w->gate, raw->in->pid);
 }
 
 struct rotating {

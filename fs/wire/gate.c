@@ -231,14 +231,15 @@ static int wait_for_locked(struct ply_gate *g, enum ply_gate_class class, uint32
 	return !atomic_load(&g->running[class]) && atomic_load(&g->state) == state;
 }
 
-static int start_locked(struct ply_gate *g, uint32_t limit_ms, int pid_fd)
+static int start_locked(struct ply_gate *g, uint32_t limit_ms, struct ply_gate_owner owner)
 {
 	uint64_t count;
 	int err = join_keeper_locked(g);
 
 	if (err)
 		return err;
-	g->keeper_pid_fd = pid_fd;
+	g->owner = owner.pid;
+	g->keeper_pid_fd = owner.pid_fd;
 	g->limit_ms = limit_ms;
 	/* Too late for the last one. */
 	sys_read(g->wake_fd, &count, sizeof(count));
@@ -254,15 +255,16 @@ static int start_locked(struct ply_gate *g, uint32_t limit_ms, int pid_fd)
 	return -err;
 }
 
-int ply_gate_freeze(struct ply_gate *g, uint32_t wait_ms, uint32_t limit_ms, int pid_fd)
+int ply_gate_freeze(struct ply_gate *g, uint32_t wait_ms, uint32_t limit_ms,
+		    struct ply_gate_owner owner)
 {
 	int err = -EBUSY;
 
 	pthread_mutex_lock(&g->lock);
 	if (atomic_load(&g->state) == PLY_GATE_OPEN)
-		err = start_locked(g, limit_ms, pid_fd);
-	if (err && pid_fd >= 0)
-		sys_close(pid_fd);
+		err = start_locked(g, limit_ms, owner);
+	if (err && owner.pid_fd >= 0)
+		sys_close(owner.pid_fd);
 	if (!err && !wait_for_locked(g, PLY_GATE_CHANGE, wait_ms)) {
 		wake(g);
 		err = -EBUSY;
@@ -305,14 +307,14 @@ int ply_gate_run_held(struct ply_gate *g, int (*fn)(void *arg), void *arg, uint6
 	return err;
 }
 
-int ply_gate_thaw(struct ply_gate *g)
+int ply_gate_thaw(struct ply_gate *g, uint32_t pid)
 {
 	uint64_t freezes;
 	int err = 0;
 
 	pthread_mutex_lock(&g->lock);
 	freezes = g->freezes;
-	if (atomic_load(&g->state) == PLY_GATE_OPEN)
+	if (atomic_load(&g->state) == PLY_GATE_OPEN || g->owner != pid)
 		err = -EINVAL;
 	else
 		wake(g);

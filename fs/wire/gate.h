@@ -24,6 +24,12 @@ enum ply_gate_state {
 	PLY_GATE_ALL_HELD,
 };
 
+/* Who wants a freeze. */
+struct ply_gate_owner {
+	uint32_t pid;
+	int pid_fd; /* taken over; -1: none */
+};
+
 struct ply_gate {
 	/* Serves a request that was held, in a thread of the gate's own, when it has opened. */
 	void (*serve)(void *arg, const void *buf, size_t len);
@@ -37,6 +43,7 @@ struct ply_gate {
 	size_t nheld;
 	uint64_t since_us; /* when it was frozen */
 	uint64_t freezes;  /* so far */
+	uint32_t owner;	   /* the process that froze it last */
 
 	/* The thread that opens it again, see gate.c; all but wake_fd under lock. */
 	pthread_t keeper;
@@ -53,11 +60,12 @@ int ply_gate_enter(struct ply_gate *gate, enum ply_gate_class class, const void 
 void ply_gate_leave(struct ply_gate *gate, enum ply_gate_class class);
 
 /*
- * Holds changes from now on, and waits for those under way. It opens by itself after limit_ms, and when the process that
- * pid_fd refers to ends (-1: none; taken over). -EBUSY: it is frozen already, or wait_ms were not enough, and it is open
+ * Holds changes from now on, and waits for those under way. It opens by itself after limit_ms, and when the owner
+ * ends. -EBUSY: it is frozen already, or wait_ms were not enough, and it is open
  * again.
  */
-int ply_gate_freeze(struct ply_gate *gate, uint32_t wait_ms, uint32_t limit_ms, int pid_fd);
+int ply_gate_freeze(struct ply_gate *gate, uint32_t wait_ms, uint32_t limit_ms,
+		    struct ply_gate_owner owner);
 /* Of a frozen gate: holds all, and waits. -EBUSY: not in time; -ECANCELED: it was not frozen (any more). */
 int ply_gate_freeze_all(struct ply_gate *gate, uint32_t wait_ms);
 /*
@@ -65,8 +73,8 @@ int ply_gate_freeze_all(struct ply_gate *gate, uint32_t wait_ms);
  * -ECANCELED when it was not so. *us is for how long it was frozen.
  */
 int ply_gate_run_held(struct ply_gate *gate, int (*fn)(void *arg), void *arg, uint64_t *us);
-/* -EINVAL when it was open. */
-int ply_gate_thaw(struct ply_gate *gate);
+/* -EINVAL when it was open, or is frozen by another process: 0 says that all were held since this one's freeze. */
+int ply_gate_thaw(struct ply_gate *gate, uint32_t pid);
 /* Of a gate that may be open, and waiting for nothing. */
 void ply_gate_thaw_soon(struct ply_gate *gate);
 

@@ -19,6 +19,8 @@
 #define FREEZERS 3
 #define ROTATIONS 50
 
+static const struct ply_gate_owner somebody = { .pid = 1, .pid_fd = -1 };
+
 /* Changes are requests that must not be under way during a freeze. */
 struct scene {
 	struct ply_gate gate;
@@ -114,10 +116,10 @@ static void *freeze_often(void *arg)
 	uint64_t us;
 
 	for (unsigned i = 0; atomic_load(&s->rotated) < ROTATIONS; i++) {
-		if (ply_gate_freeze(&s->gate, 100, i % 5 ? 1000 : 1, -1))
+		if (ply_gate_freeze(&s->gate, 100, i % 5 ? 1000 : 1, somebody))
 			continue;
 		if (i % 4 == 0 || ply_gate_freeze_all(&s->gate, 100) || i % 4 == 1)
-			ply_gate_thaw(&s->gate);
+			ply_gate_thaw(&s->gate, somebody.pid);
 		else
 			ply_gate_run_held(&s->gate, rotate, s, &us);
 	}
@@ -153,11 +155,11 @@ static void test_it_opens_after_its_limit_and_serves_what_was_held(void **state)
 {
 	struct scene *s = *state;
 
-	assert_int_equal(ply_gate_freeze(&s->gate, 1000, 20, -1), 0);
+	assert_int_equal(ply_gate_freeze(&s->gate, 1000, 20, somebody), 0);
 	request(s, PLY_GATE_FLUSH);
 	request(s, PLY_GATE_CHANGE);
 	assert_int_equal(s->served, 1);
-	assert_int_equal(ply_gate_freeze(&s->gate, 0, 1000, -1), -EBUSY);
+	assert_int_equal(ply_gate_freeze(&s->gate, 0, 1000, somebody), -EBUSY);
 	assert_opens(s);
 	ply_gate_free(&s->gate);
 	assert_int_equal(s->served, 2);
@@ -166,13 +168,15 @@ static void test_it_opens_after_its_limit_and_serves_what_was_held(void **state)
 static void test_it_opens_when_its_process_ends(void **state)
 {
 	struct scene *s = *state;
+	struct ply_gate_owner owner;
 	pid_t pid = fork();
 
 	if (!pid) {
 		pause();
 		_exit(0);
 	}
-	assert_int_equal(ply_gate_freeze(&s->gate, 1000, 60000, sys_pidfd_open(pid)), 0);
+	owner = (struct ply_gate_owner){ (uint32_t)pid, sys_pidfd_open(pid) };
+	assert_int_equal(ply_gate_freeze(&s->gate, 1000, 60000, owner), 0);
 	request(s, PLY_GATE_CHANGE);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
@@ -186,11 +190,11 @@ static void test_what_is_under_way_makes_a_freeze_fail(void **state)
 	struct scene *s = *state;
 
 	assert_int_equal(ply_gate_enter(&s->gate, PLY_GATE_CHANGE, "", 1), 1);
-	assert_int_equal(ply_gate_freeze(&s->gate, 20, 60000, -1), -EBUSY);
+	assert_int_equal(ply_gate_freeze(&s->gate, 20, 60000, somebody), -EBUSY);
 	assert_opens(s);
 	ply_gate_leave(&s->gate, PLY_GATE_CHANGE);
 	assert_int_equal(ply_gate_enter(&s->gate, PLY_GATE_FLUSH, "", 1), 1);
-	assert_int_equal(ply_gate_freeze(&s->gate, 20, 60000, -1), 0);
+	assert_int_equal(ply_gate_freeze(&s->gate, 20, 60000, somebody), 0);
 	assert_int_equal(ply_gate_freeze_all(&s->gate, 20), -EBUSY);
 	assert_opens(s);
 	ply_gate_leave(&s->gate, PLY_GATE_FLUSH);
@@ -201,7 +205,7 @@ static void test_it_is_freed_while_it_is_frozen(void **state)
 {
 	struct scene *s = *state;
 
-	assert_int_equal(ply_gate_freeze(&s->gate, 1000, 60000, -1), 0);
+	assert_int_equal(ply_gate_freeze(&s->gate, 1000, 60000, somebody), 0);
 	assert_int_equal(ply_gate_freeze_all(&s->gate, 1000), 0);
 	for (int i = 0; i < 100; i++)
 		request(s, PLY_GATE_CHANGE);
@@ -213,7 +217,7 @@ static void *freeze_once(void *arg)
 {
 	struct scene *s = arg;
 
-	atomic_store(&s->result, ply_gate_freeze(&s->gate, 1000, 60000, -1));
+	atomic_store(&s->result, ply_gate_freeze(&s->gate, 1000, 60000, somebody));
 	return NULL;
 }
 
@@ -225,21 +229,32 @@ static void test_of_two_who_freeze_one_waits_for_the_last_keeper(void **state)
 	uint64_t us;
 
 	atomic_store(&s->result, 1);
-	assert_int_equal(ply_gate_freeze(&s->gate, 1000, 60000, -1), 0);
+	assert_int_equal(ply_gate_freeze(&s->gate, 1000, 60000, somebody), 0);
 	assert_int_equal(ply_gate_freeze_all(&s->gate, 1000), 0);
 	request(s, PLY_GATE_CHANGE);
 	atomic_store(&s->blocks, 1);
 	assert_int_equal(ply_gate_run_held(&s->gate, rotate, s, &us), 0);
 	pthread_create(&other, NULL, freeze_once, s);
 	poll(NULL, 0, 50);
-	assert_int_equal(ply_gate_freeze(&s->gate, 50, 60000, -1), -EBUSY);
+	assert_int_equal(ply_gate_freeze(&s->gate, 50, 60000, somebody), -EBUSY);
 	assert_int_equal(s->gate.state, PLY_GATE_OPEN);
 	assert_int_equal(s->result, 1);
 	atomic_store(&s->blocks, 0);
 	pthread_join(other, NULL);
 	assert_int_equal(s->result, 0);
 	assert_int_equal(s->gate.state, PLY_GATE_CHANGES_HELD);
-	assert_int_equal(ply_gate_thaw(&s->gate), 0);
+	assert_int_equal(ply_gate_thaw(&s->gate, somebody.pid), 0);
+	ply_gate_free(&s->gate);
+}
+
+static void test_only_who_froze_it_thaws_it(void **state)
+{
+	struct scene *s = *state;
+
+	assert_int_equal(ply_gate_freeze(&s->gate, 1000, 60000, somebody), 0);
+	assert_int_equal(ply_gate_thaw(&s->gate, somebody.pid + 1), -EINVAL);
+	assert_int_equal(s->gate.state, PLY_GATE_CHANGES_HELD);
+	assert_int_equal(ply_gate_thaw(&s->gate, somebody.pid), 0);
 	ply_gate_free(&s->gate);
 }
 
@@ -249,12 +264,12 @@ static void test_a_wake_that_came_too_late_thaws_nothing(void **state)
 	struct scene *s = *state;
 
 	ply_gate_thaw_soon(&s->gate);
-	assert_int_equal(ply_gate_freeze(&s->gate, 1000, 60000, -1), 0);
+	assert_int_equal(ply_gate_freeze(&s->gate, 1000, 60000, somebody), 0);
 	poll(NULL, 0, 20);
 	assert_int_equal(s->gate.state, PLY_GATE_CHANGES_HELD);
 	ply_gate_thaw_soon(&s->gate);
 	assert_opens(s);
-	assert_int_equal(ply_gate_thaw(&s->gate), -EINVAL);
+	assert_int_equal(ply_gate_thaw(&s->gate, somebody.pid), -EINVAL);
 	ply_gate_free(&s->gate);
 }
 
@@ -268,6 +283,7 @@ int main(void)
 		gate_test(test_what_is_under_way_makes_a_freeze_fail),
 		gate_test(test_it_is_freed_while_it_is_frozen),
 		gate_test(test_of_two_who_freeze_one_waits_for_the_last_keeper),
+		gate_test(test_only_who_froze_it_thaws_it),
 		gate_test(test_a_wake_that_came_too_late_thaws_nothing),
 	};
 
