@@ -89,7 +89,7 @@ static int count_data(struct du *du, const struct ply_seen *seen)
 	struct ply_data data;
 	int err, first = 0;
 
-	if (!S_ISREG(seen->stx->stx_mode) || seen->stx->stx_blocks * 512 >= seen->stx->stx_size)
+	if (!S_ISREG(seen->stx->stx_mode))
 		return 0;
 	err = ply_stack_data(&du->stack, seen->dirs, seen->name, seen->found, &data);
 	if (err)
