@@ -56,6 +56,12 @@ def make_tree(where, files):
     return ["l0", "l1", "l2"]
 
 
+def make_small(where, files):
+    """One layer of small files."""
+    fill(f"{where}/l0", "src", files, random.Random(5))
+    return ["l0"]
+
+
 def make_hundred(where, layers):
     """As many layers, each with a directory of its own and a part of one that all have."""
     rng = random.Random(2)
