@@ -3,6 +3,7 @@
  * since nothing in the upper says how many are left. So such a file is brought up before a step removes one of its
  * names; the others are then found by the index alone.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
@@ -47,4 +48,17 @@ void pd_links_bring_up(const struct pd_step *step)
 	}
 	if (step->op->flags & PD_OP_EMPTIES)
 		bring_up_below(AT_FDCWD, step->p, 0);
+}
+
+void pd_links_remove(const struct pd_tree *plain, int rootfd)
+{
+	for (size_t i = 0; i < plain->count; i++) {
+		const struct pd_ent *e = &plain->ent[i];
+
+		if (S_ISDIR(e->st.stx_mode) || e->st.stx_nlink < 2)
+			continue;
+		bring_up(rootfd, e->path);
+		if (unlinkat(rootfd, e->path, 0) != 0)
+			pd_die("unlink %s: %s", e->path, strerror(errno));
+	}
 }

@@ -51,6 +51,7 @@ static const char usage[] =
 	"  --rename-dirs MODE exdev | always: whether EXDEV for a directory is taken (always)\n"
 	"  --no-judge         no kernel overlayfs beside    --no-reader   nor at the end\n"
 	"  --no-swap          never change uppers with it\n"
+	"  --stack            at some remounts the upper becomes a layer\n"
 	"  --tolerate OP:LABEL  take such differences of the tested system (patterns, repeatable)\n"
 	"  --replay FILE      run the steps of a failure again\n"
 	"  --shrink SECONDS   time for shortening a failure (120; 0: don't)\n"
@@ -82,6 +83,7 @@ enum {
 	O_NO_JUDGE,
 	O_NO_READER,
 	O_NO_SWAP,
+	O_STACK,
 	O_TOLERATE,
 	O_REPLAY,
 	O_SHRINK,
@@ -109,6 +111,7 @@ static const struct option options[] = {
 	{ "no-judge", 0, NULL, O_NO_JUDGE },
 	{ "no-reader", 0, NULL, O_NO_READER },
 	{ "no-swap", 0, NULL, O_NO_SWAP },
+	{ "stack", 0, NULL, O_STACK },
 	{ "tolerate", 1, NULL, O_TOLERATE },
 	{ "replay", 1, NULL, O_REPLAY },
 	{ "shrink", 1, NULL, O_SHRINK },
@@ -141,6 +144,9 @@ static void set_behaviour(struct command *c, int option, const char *arg)
 		break;
 	case O_NO_SWAP:
 		pd_opt.swap = false;
+		break;
+	case O_STACK:
+		pd_opt.stack = true;
 		break;
 	case O_KEEP:
 		pd_opt.keep = true;

@@ -80,8 +80,12 @@ static void add_log(struct pd_text *out, const char *path)
 
 /* ---- mounting ---- */
 
-static void add_lowers(struct pd_text *t, const struct pd_stack *stack, const char *prefix)
+/* Topmost first: the system's former uppers, then what all have in common. */
+static void add_lowers(struct pd_text *t, const struct pd_sys *sys, const struct pd_stack *stack,
+		       const char *prefix)
 {
+	for (unsigned i = sys->former; i > 0; i--)
+		pd_add(t, "%s.%u:", sys->upper, i);
 	for (int i = 0; i < stack->lowers; i++)
 		pd_add(t, "%s%slow/%d", i ? ":" : "", prefix, i);
 }
@@ -126,7 +130,7 @@ static int mount_program(struct pd_sys *sys, const struct pd_stack *stack, struc
 	int rc;
 
 	pd_add(&options, "lowerdir=");
-	add_lowers(&options, stack, prefix);
+	add_lowers(&options, sys, stack, prefix);
 	pd_add(&options, ",upperdir=%s,workdir=%s", sys->upper, sys->work);
 	if (sys->options)
 		pd_add(&options, ",%s", sys->options);
@@ -161,7 +165,7 @@ static int mount_kernel(struct pd_sys *sys, const struct pd_stack *stack, struct
 	int rc;
 
 	pd_add(&options, "lowerdir=");
-	add_lowers(&options, stack, "");
+	add_lowers(&options, sys, stack, "");
 	/* volatile: no fsync for each copy-up, which would be most of the time spent here. */
 	pd_add(&options, ",upperdir=%s,workdir=%s,volatile", sys->upper, sys->work);
 	if (sys->options)
@@ -171,14 +175,14 @@ static int mount_kernel(struct pd_sys *sys, const struct pd_stack *stack, struct
 	return rc;
 }
 
-int pd_reader_mount(const struct pd_stack *stack, const char *upper, const char *options,
+int pd_reader_mount(const struct pd_sys *sys, const struct pd_stack *stack, const char *options,
 		    const char *where, struct pd_text *why)
 {
 	struct pd_text all = { 0 };
 	int rc;
 
-	pd_add(&all, "lowerdir=%s:", upper);
-	add_lowers(&all, stack, "");
+	pd_add(&all, "lowerdir=%s:", sys->upper);
+	add_lowers(&all, sys, stack, "");
 	if (options && *options)
 		pd_add(&all, ",%s", options);
 	rc = mount_overlay(stack, where, all.s, MS_RDONLY, why);
@@ -314,4 +318,25 @@ void pd_sys_abort(struct pd_sys *sys)
 		}
 	}
 	sys->server = 0;
+}
+
+/* ---- an upper becomes a layer ---- */
+
+static void must(int rc, const char *what, const char *path)
+{
+	if (rc < 0)
+		pd_die("%s %s: %s", what, path, strerror(rc == -1 ? errno : -rc));
+}
+
+void pd_sys_stack(struct pd_sys *sys)
+{
+	char *layer = pd_format("%s.%u", sys->upper, ++sys->former);
+
+	must(rename(sys->upper, layer), "rename", sys->upper);
+	must(pd_remove_tree(AT_FDCWD, sys->work), "remove", sys->work);
+	must(mkdir(sys->work, 0755), "mkdir", sys->work);
+	must(mkdir(sys->upper, 0755), "mkdir", sys->upper);
+	must(pd_copy_attrs(AT_FDCWD, layer, AT_FDCWD, sys->upper, 0), "attributes of", layer);
+	pd_inos_forget(&sys->inos);
+	free(layer);
 }

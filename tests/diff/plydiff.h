@@ -217,7 +217,8 @@ enum pd_kind { PD_PLAIN, PD_OVERLAY, PD_PROGRAM };
 struct pd_sys {
 	enum pd_kind kind;
 	bool tested;	     /* the one under test; the others are judges */
-	bool hard_links;     /* lower layers have files with several names */
+	unsigned former;     /* uppers that became layers: UPPER.1, the lowest, ... */
+	bool hard_links;     /* lower layers may have files with several names */
 	bool probing;	     /* asked only whether it refuses too: nothing may be done by hand */
 	const char *name;    /* "plain", "overlay", or the last part of the program's path */
 	const char *program; /* of PD_PROGRAM */
@@ -239,8 +240,10 @@ void pd_sys_close_slots(struct pd_sys *sys);
 bool pd_sys_alive(struct pd_sys *sys, struct pd_text *how);
 /* Ends a mount by force, whatever state it is in. */
 void pd_sys_abort(struct pd_sys *sys);
-/* A read-only kernel mount of the stack with this upper as the topmost lower layer. */
-int pd_reader_mount(const struct pd_stack *stack, const char *upper, const char *options,
+/* Of an unmounted system: the upper goes on as the topmost lower layer, under a fresh one. */
+void pd_sys_stack(struct pd_sys *sys);
+/* A read-only kernel mount of the stack with the system's upper as the topmost lower layer. */
+int pd_reader_mount(const struct pd_sys *sys, const struct pd_stack *stack, const char *options,
 		    const char *where, struct pd_text *why);
 
 /* ---- guard: a process that watches this one ---- */
@@ -406,6 +409,7 @@ struct pd_options {
 	bool judge;	  /* run the kernel's overlayfs beside */
 	bool reader;	  /* read the result with the kernel's overlayfs */
 	bool swap;	  /* change uppers with the kernel's overlayfs at some remounts */
+	bool stack;	  /* at others an upper becomes a layer */
 	bool keep, verbose;
 	unsigned check_every;
 	const char
@@ -443,6 +447,8 @@ bool pd_outcomes_agree(const struct pd_step *step, const struct pd_outcome *plai
 void pd_outcome_free(struct pd_outcome *o);
 /* Brings up the files with several names of which the step may remove one: see links.c. */
 void pd_links_bring_up(const struct pd_step *step);
+/* Removes the files with several names, as plain has them: a layer does not keep what only an index holds together. */
+void pd_links_remove(const struct pd_tree *plain, int rootfd);
 /* Runs a step on one system, with the looks it asks for. */
 void pd_step_run(struct pd_sys *sys, const struct pd_step *step, struct pd_outcome *o);
 

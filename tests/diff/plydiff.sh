@@ -35,4 +35,6 @@ run "${SEED:-100}" $(((seeds + 3) / 4)) ,redirect_dir=copy || exit
 kernel=index=on,redirect_dir=on,metacopy=on
 run "${SEED:-200}" $(((seeds + 3) / 4)) ,metacopy=on --ovl-opts $kernel --hardlinks same-mount --marks kernel || exit
 run "${SEED:-300}" $(((seeds + 6) / 7)) "" --ovl-opts $kernel --hardlinks same-mount --marks kernel || exit
-run "${SEED:-400}" $(((seeds + 6) / 7)) ,metacopy=on --ovl-opts $kernel --reader-opts redirect_dir=on,metacopy=on
+run "${SEED:-400}" $(((seeds + 6) / 7)) ,metacopy=on --ovl-opts $kernel --reader-opts redirect_dir=on,metacopy=on || exit
+# The same when uppers become layers: marks that lead from layer to layer.
+run "${SEED:-500}" $(((seeds + 4) / 5)) ,metacopy=on --stack --marks kernel --ovl-opts $kernel --reader-opts redirect_dir=on,metacopy=on

@@ -73,7 +73,7 @@ static void add_union(struct run *r, enum pd_kind kind, const char *options)
 	r->sys[r->count] = (struct pd_sys){
 		.kind = kind,
 		.tested = r->count == 0,
-		.hard_links = r->stack->options.hard_links,
+		.hard_links = r->stack->options.hard_links || pd_opt.stack,
 		.name = name,
 		.program = pd_opt.mounter,
 		.options = options,
@@ -242,7 +242,7 @@ static void check_reader(struct run *r, const struct pd_tree *plain)
 	struct pd_tree got;
 
 	must(mkdir(where, 0755), "mkdir", where);
-	if (pd_reader_mount(r->stack, r->sys[0].upper, pd_opt.reader_options, where, &lines) != 0) {
+	if (pd_reader_mount(&r->sys[0], r->stack, pd_opt.reader_options, where, &lines) != 0) {
 		fail_with(r, "reader", "mount", &lines);
 		free(where);
 		return;
@@ -264,11 +264,14 @@ static void check_reader(struct run *r, const struct pd_tree *plain)
 static void swap_uppers(struct pd_sys *a, struct pd_sys *b)
 {
 	char *upper = a->upper, *work = a->work;
+	unsigned former = a->former;
 
 	a->upper = b->upper;
 	a->work = b->work;
 	b->upper = upper;
 	b->work = work;
+	a->former = b->former;
+	b->former = former;
 	/* New objects are other inodes in the other's upper. */
 	pd_inos_forget(&a->inos);
 }
@@ -297,25 +300,50 @@ static void mount_unions(struct run *r)
 
 enum remount_flags {
 	CALM = 1, /* the tree is read before, so that nothing is dirty, and must be the very same after */
-	SWAP = 2, /* the tested system and the judge change uppers */
+	SWAP = 2,  /* the tested system and the judge change uppers */
+	STACK = 4, /* the uppers become layers */
 };
+
+static void remove_links(struct run *r)
+{
+	struct pd_tree plain;
+
+	pd_tree_collect(&plain, plain_of(r)->rootfd, 0);
+	for (int i = 0; i < r->count; i++)
+		pd_links_remove(&plain, r->sys[i].rootfd);
+	pd_tree_free(&plain);
+}
+
+/* What is done to the directories while nothing is mounted. */
+static void rearrange(struct run *r, unsigned flags)
+{
+	r->swapped |= (flags & SWAP) != 0;
+	if (r->failure->failed)
+		return;
+	if (flags & SWAP)
+		swap_uppers(&r->sys[0], judge_of(r));
+	for (int i = 0; flags & STACK && i < r->count - 1; i++)
+		pd_sys_stack(&r->sys[i]);
+}
 
 static void remount(struct run *r, unsigned flags)
 {
-	bool calm = flags & CALM, swap = flags & SWAP && judge_of(r);
+	bool calm = flags & CALM;
 	struct pd_tree before = { 0 }, after;
 	struct pd_text lines = { 0 };
 
-	if (swap)
-		check_trees(r, "before uppers are swapped");
+	if (!judge_of(r))
+		flags &= ~(unsigned)SWAP;
+	if (flags & STACK)
+		remove_links(r);
+	if (flags & (SWAP | STACK))
+		check_trees(r, "before uppers are swapped or stacked");
 	if (calm)
 		pd_tree_collect(&before, r->sys[0].rootfd, 0);
 	unmount_unions(r);
-	r->swapped |= swap;
-	if (swap && !r->failure->failed)
-		swap_uppers(&r->sys[0], judge_of(r));
+	rearrange(r, flags);
 	mount_unions(r);
-	if (!r->failure->failed && calm && !swap) {
+	if (!r->failure->failed && calm && !(flags & SWAP)) {
 		pd_tree_collect(&after, r->sys[0].rootfd, 0);
 		if (pd_tree_differ(&before, &after, PD_DIFFER_SELF, &r->sys[0], &lines))
 			fail_tree(r, "after a remount against before", &r->sys[0], &lines);
@@ -347,7 +375,8 @@ static void do_meta(struct run *r, const struct pd_step *step)
 	else if (strcmp(step->op->name, "pause") == 0)
 		usleep(PAUSE);
 	else
-		remount(r, (step->n[0] ? CALM : 0) | (step->n[1] && pd_opt.swap ? SWAP : 0));
+		remount(r, (step->n[0] ? CALM : 0) | (step->n[1] && pd_opt.swap ? SWAP : 0) |
+				   (!step->n[0] && pd_opt.stack ? STACK : 0));
 }
 
 /* ---- steps on all systems ---- */
