@@ -18,12 +18,12 @@ root=$(timeout -k 5 900 "$top/tests/work/mkroot" 2>"$T/mkroot.log" </dev/null) |
 # work once in a plain copy of the layer and once in the mount, given as its argument. What it prints must be the same,
 # and so must what is below DIR (srv) then, after a remount, and as the kernel sees it.
 compared() {
-	local plain=$D/plain dir=${3:-srv} said layers=$D/layer:$root
+	local plain=$D/plain dir=${3:-srv} said stack=$D/layer:$root
 	mkdir "$D/layer" "$plain"
 	"$1" "$D/layer" || fail "making the layer"
 	L=$D/layer
 	cp -a "$L/." "$plain"
-	up "$layers" dev,suid
+	up "$stack" dev,suid
 	said=$("$2" "$plain" 2>&1 </dev/null) || fail "in a plain directory: $(tail -n 3 <<<"$said")"
 	alike "what it says in the mount" "$said" "$("$2" "$M" 2>&1 </dev/null || echo "it fails: $?")"
 	content "$plain/$dir" >"$D/plain.content"
@@ -31,7 +31,7 @@ compared() {
 	again
 	as_in_plain "$dir" "after a remount"
 	down
-	in_kernel "$layers"
+	in_kernel "$stack"
 	as_in_plain "$dir" "in the kernel"
 	umount "$M"
 }
