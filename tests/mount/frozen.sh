@@ -133,10 +133,13 @@ files = [os.open(f"{m}/f{i}", os.O_RDWR | os.O_CREAT) for i in range(3)]
 for n in range(1000):
     for f in files:
         os.pwrite(f, b"%04d" % n, 0)
+reader, writer = os.pipe()
 freeze(CHANGES)
-others = [start(os.pwrite, f, b"late", 0) for f in files]
+# The end of a process would be held, too: closing asks the server.
+others = [start(lambda: (os.pwrite(f, b"late", 0), os.write(writer, b"x"))) for f in files]
 wait_until("all are held", lambda: status()[1] >= len(files), 5)
-eq("none has ended", [None] * 3, [ended(pid) for pid in others])
+os.set_blocking(reader, False)
+fails("a write is done", "EAGAIN", os.read, reader, 1)
 thaw()
 eq("results", [0] * 3, [has_ended("it goes on", pid) for pid in others])
 eq("written", [b"late"] * 3, [os.pread(f, 9, 0) for f in files])

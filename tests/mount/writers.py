@@ -14,7 +14,7 @@ import time
 
 FILES = 4
 COUNTERS = 8
-PAUSE = 10000  # counts between two short sleeps
+BULK = 300  # counts between two big writes
 RECORD = 16
 
 
@@ -53,13 +53,15 @@ def run(directory, index, take, give, until):
 
 def count(directory, until):
     fds = [os.open(os.path.join(directory, f"c{i}"), os.O_WRONLY | os.O_CREAT, 0o644) for i in range(COUNTERS)]
+    bulk = os.open(os.path.join(directory, "bulk"), os.O_WRONLY | os.O_CREAT, 0o644)
     n = 0
     while time.monotonic() < until:
         n += 1
-        for fd in fds:
+        for i, fd in enumerate(fds):
             os.pwrite(fd, record(n), 0)
-        if n % PAUSE == 0:
-            time.sleep(0.001)
+            # So that it takes a while from writing back the one to writing back the next.
+            if i == n // BULK % COUNTERS and n % BULK == 0:
+                os.pwrite(bulk, bytes(4 << 20), 0)
 
 
 def write(directory, seconds):
