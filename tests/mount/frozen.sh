@@ -125,6 +125,27 @@ eq("listed", ["low", "new"], sorted(os.listdir(m)))
 P
 }
 
+# The kernel collects what is written to open files without a word, until it is made to ask.
+writers() {
+	up
+	frozen <<'P'
+files = [os.open(f"{m}/f{i}", os.O_RDWR | os.O_CREAT) for i in range(3)]
+for n in range(1000):
+    for f in files:
+        os.pwrite(f, b"%04d" % n, 0)
+reader, writer = os.pipe()
+freeze(CHANGES)
+# The end of a process would be held, too: closing asks the server.
+others = [start(lambda: (os.pwrite(f, b"late", 0), os.write(writer, b"x"))) for f in files]
+wait_until("all are held", lambda: status()[1] >= len(files), 5)
+os.set_blocking(reader, False)
+fails("a write is done", "EAGAIN", os.read, reader, 1)
+thaw()
+eq("results", [0] * 3, [has_ended("it goes on", pid) for pid in others])
+eq("written", [b"late"] * 3, [os.pread(f, 9, 0) for f in files])
+P
+}
+
 hundred() {
 	up
 	frozen <<'P'
@@ -237,6 +258,7 @@ P
 holds "a mount goes on when who froze it is killed" killed
 holds "a freeze ends by itself when its limit is over" limit
 holds "a freeze of changes lets open files be read" readers
+holds "a freeze of changes holds who writes to open files" writers
 holds "a hundred processes that were held go on" hundred
 holds "a process that is killed while it is held ends at the thaw" interrupted
 holds "a lazy unmount of a frozen mount ends with the thaw" lazy

@@ -1,8 +1,11 @@
 """
 Writers whose records depend on each other, and the proof that a tree holds a consistent cut of them.
 
-    writers.py write DIR SECONDS    several processes pass a number on: each appends it to its own file, then the next
-    writers.py check DIR            every number below the greatest one is there
+    writers.py write DIR SECONDS    several processes pass a number on: each appends it to its own file, then the next;
+                                    another one counts in files that stay open, in each in turn, which the kernel may
+                                    collect without a word to the server
+    writers.py check DIR            every number below the greatest one is there; no file's count is greater than that of
+                                    the file before it, nor are two further apart than one
 """
 import mmap
 import os
@@ -10,6 +13,8 @@ import sys
 import time
 
 FILES = 4
+COUNTERS = 8
+BULK = 300  # counts between two big writes
 RECORD = 16
 
 
@@ -46,6 +51,19 @@ def run(directory, index, take, give, until):
         os.write(give, (n + 1).to_bytes(8, "little"))
 
 
+def count(directory, until):
+    fds = [os.open(os.path.join(directory, f"c{i}"), os.O_WRONLY | os.O_CREAT, 0o644) for i in range(COUNTERS)]
+    bulk = os.open(os.path.join(directory, "bulk"), os.O_WRONLY | os.O_CREAT, 0o644)
+    n = 0
+    while time.monotonic() < until:
+        n += 1
+        for i, fd in enumerate(fds):
+            os.pwrite(fd, record(n), 0)
+            # So that it takes a while from writing back the one to writing back the next.
+            if i == n // BULK % COUNTERS and n % BULK == 0:
+                os.pwrite(bulk, bytes(4 << 20), 0)
+
+
 def write(directory, seconds):
     pipes = [os.pipe() for _ in range(FILES)]
     until = time.monotonic() + seconds
@@ -67,6 +85,13 @@ def write(directory, seconds):
             finally:
                 os._exit(status)
         children.append(pid)
+    children.append(os.fork())
+    if not children[-1]:
+        for r, w in pipes:
+            os.close(r)
+            os.close(w)
+        count(directory, until)
+        os._exit(0)
     os.write(pipes[0][1], (1).to_bytes(8, "little"))
     for r, w in pipes:
         os.close(r)
@@ -75,7 +100,20 @@ def write(directory, seconds):
     sys.exit(f"{len(failed)} writers failed" if failed else 0)
 
 
+def check_counters(directory):
+    counts = []
+    for i in range(COUNTERS):
+        try:
+            with open(os.path.join(directory, f"c{i}"), "rb") as f:
+                counts.append(int(f.read() or b"0"))
+        except FileNotFoundError:
+            counts.append(0)
+    if counts != sorted(counts, reverse=True) or counts[0] > counts[-1] + 1:
+        sys.exit(f"counts that never were at one time: {counts}")
+
+
 def check(directory):
+    check_counters(directory)
     seen = set()
     for i in range(FILES):
         try:
