@@ -10,23 +10,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sysmacros.h>
 
 #include "base/sys.h"
 #include "common/args.h"
 #include "common/busy.h"
 #include "common/interrupt.h"
-#include "common/links.h"
 #include "common/live.h"
 #include "common/lost.h"
 #include "common/staging.h"
 #include "common/ties.h"
-#include "common/walk.h"
-#include "layer/copy.h"
+#include "common/treecopy.h"
 #include "layer/marks.h"
 #include "layer/xattr.h"
 
-#define READLINK_MAX 4096
 #define OWNER "the owner"
 
 #define PAUSE_ROTATE_MS 2000
@@ -68,7 +64,7 @@ struct snapshot {
 	struct ply_cli cli;
 	struct ply_layer from, to; /* the upper, and what is being built */
 	struct ply_staging staging;
-	struct ply_links *links;
+	struct ply_tree_copy copy;
 	struct ply_lost lost;
 	struct ply_progress progress;
 	uint64_t files, dirs, whiteouts;
@@ -111,19 +107,6 @@ static int cannot_keep(void *arg, const char *attr, int err)
 	return 0;
 }
 
-static int copy_attrs(struct snapshot *s, int fd, const char *name, const struct statx *stx, int to,
-		      const char *to_name)
-{
-	struct ply_attr_source from = { .layer = &s->from,
-					.fd = fd,
-					.name = name,
-					.takes_mark = takes_mark,
-					.cannot_keep = cannot_keep,
-					.arg = s };
-
-	return ply_copy_attrs(&from, stx, to, to_name);
-}
-
 /* Content that is not here but in a layer below would be missing from a layer that stands alone. */
 static int refuse_elsewhere(struct snapshot *s, const struct ply_walk_entry *e)
 {
@@ -141,99 +124,6 @@ static int refuse_elsewhere(struct snapshot *s, const struct ply_walk_entry *e)
 }
 
 /* ---- entries ---- */
-
-static int try_source(const struct ply_walk_entry *e)
-{
-	int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
-	int fd = sys_open(e->dirfd, e->name, flags | O_NOATIME, 0);
-
-	return fd == -EPERM ? sys_open(e->dirfd, e->name, flags, 0) : fd;
-}
-
-/*
- * A plain user's own file may forbid its owner to read it, and its attributes too: its mode then has to
- * be put back.
- */
-static int open_source(const struct ply_walk_entry *e, int *is_unlocked)
-{
-	int fd = try_source(e);
-
-	*is_unlocked =
-		fd == -EACCES && !sys_chmod(e->dirfd, e->name, (e->stx.stx_mode & 07777) | S_IRUSR);
-	return *is_unlocked ? try_source(e) : fd;
-}
-
-static int copy_open(struct snapshot *s, const struct ply_walk_entry *e, int in)
-{
-	int out = sys_open(e->mirror, e->name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW,
-			   S_IRUSR | S_IWUSR);
-	int err = out < 0 ? out : 0;
-
-	if (!err && e->stx.stx_size)
-		err = ply_copy_data(&s->to, in, out, (off_t)e->stx.stx_size, &s->progress.data);
-	if (!err)
-		err = copy_attrs(s, in, "", &e->stx, out, "");
-	if (out >= 0)
-		sys_close(out);
-	return err;
-}
-
-static int copy_regular(struct snapshot *s, const struct ply_walk_entry *e)
-{
-	int is_unlocked, in = open_source(e, &is_unlocked);
-	int err = in < 0 ? in : copy_open(s, e, in);
-
-	if (err)
-		ply_interrupt_end();
-	if (in >= 0)
-		sys_close(in);
-	if (is_unlocked)
-		sys_chmod(e->dirfd, e->name, e->stx.stx_mode & 07777);
-	return err;
-}
-
-static int copy_special(struct snapshot *s, const struct ply_walk_entry *e)
-{
-	char target[READLINK_MAX + 1];
-	ssize_t n;
-	int err;
-
-	if (S_ISLNK(e->stx.stx_mode)) {
-		n = sys_readlink(e->dirfd, e->name, target, READLINK_MAX);
-		if (n < 0)
-			return (int)n;
-		target[n] = '\0';
-		err = sys_symlink(target, e->mirror, e->name);
-	} else {
-		err = sys_mknod(e->mirror, e->name, e->stx.stx_mode & (S_IFMT | S_IRWXU),
-				makedev(e->stx.stx_rdev_major, e->stx.stx_rdev_minor));
-		if (err == -EPERM)
-			s->trouble = "no permission to make a device here";
-	}
-	/* A whiteout's owner and times mean nothing. */
-	if (!err && ply_is_whiteout(&e->stx))
-		return 0;
-	return err ? err : copy_attrs(s, e->dirfd, e->name, &e->stx, e->mirror, e->name);
-}
-
-/* All device whiteouts become names of one inode, whatever they were: they have nothing to tell apart. */
-static struct ply_links_key key_of(const struct ply_walk_entry *e)
-{
-	if (ply_is_whiteout(&e->stx))
-		return (struct ply_links_key){ .names = UINT64_MAX };
-	return ply_links_key(&e->stx);
-}
-
-static int copy_entry(struct snapshot *s, const struct ply_walk_entry *e)
-{
-	struct ply_links_key key = key_of(e);
-	int res = ply_links_take(s->links, &key, e->mirror, e->name);
-
-	if (res)
-		return res < 0 ? res : 0;
-	res = S_ISREG(e->stx.stx_mode) ? copy_regular(s, e) : copy_special(s, e);
-	return res ? res : ply_links_keep(s->links, &key, e->mirror, e->name);
-}
 
 static int is_any_whiteout(struct snapshot *s, const struct ply_walk_entry *e)
 {
@@ -270,7 +160,7 @@ static int on_file(void *arg, const struct ply_walk_entry *e)
 
 	s->at = e;
 	if (!err && !s->cli.dry_run)
-		err = copy_entry(s, e);
+		err = ply_tree_copy_file(&s->copy, e);
 	if (err)
 		return err;
 	if (s->cli.dry_run && S_ISREG(e->stx.stx_mode)) {
@@ -304,7 +194,9 @@ static int on_leave(void *arg, const struct ply_walk_entry *e)
 	struct snapshot *s = arg;
 
 	s->at = e;
-	return s->cli.dry_run ? 0 : copy_attrs(s, e->self, "", &e->stx, e->self_mirror, "");
+	return s->cli.dry_run
+		       ? 0
+		       : ply_tree_copy_attrs(&s->copy, e->self, "", &e->stx, e->self_mirror, "");
 }
 
 /* ---- the whole ---- */
@@ -396,6 +288,8 @@ static int walk(struct snapshot *s)
 	int err = ply_walk(&root, &ops, s, &where);
 
 	s->at = NULL;
+	if (s->copy.trouble)
+		s->trouble = s->copy.trouble;
 	if (err)
 		complain(s, "cannot copy", where, err);
 	free(where);
@@ -423,8 +317,14 @@ static int start_build(struct snapshot *s, const char *layer, struct statx *root
 {
 	int err = sys_statx(s->from.root, "", STATX_BASIC_STATS, root);
 
-	s->links = ply_links_new(s->staging.fd);
-	if (!s->links)
+	s->copy = (struct ply_tree_copy){ .from = &s->from,
+					  .to = &s->to,
+					  .links = ply_links_new(s->staging.fd),
+					  .done = &s->progress.data,
+					  .takes_mark = takes_mark,
+					  .cannot_keep = cannot_keep,
+					  .arg = s };
+	if (!s->copy.links)
 		err = -ENOMEM;
 	if (err)
 		complain(s, "cannot make the layer", layer, err);
@@ -434,11 +334,11 @@ static int start_build(struct snapshot *s, const char *layer, struct statx *root
 
 static int end_build(struct snapshot *s, const char *layer, const struct statx *root)
 {
-	int err = ply_links_free(s->links);
+	int err = ply_links_free(s->copy.links);
 
-	s->links = NULL;
+	s->copy.links = NULL;
 	if (!err)
-		err = copy_attrs(s, s->from.root, "", root, s->staging.fd, "");
+		err = ply_tree_copy_attrs(&s->copy, s->from.root, "", root, s->staging.fd, "");
 	s->progress.what = "writing to disk";
 	if (!err)
 		err = ply_staging_publish(&s->staging);
@@ -713,7 +613,7 @@ int main(int argc, char **argv)
 	ply_interrupt_end();
 	if (!err)
 		tell_result(&s);
-	ply_links_free(s.links);
+	ply_links_free(s.copy.links);
 	ply_live_close(&s.live);
 	ply_staging_close(&s.staging);
 	ply_layer_close(&s.from);

@@ -38,6 +38,20 @@ overlay() {
 	mount -t overlay overlay -o "$1" "$M" || fail "no overlayfs: $1"
 }
 
+# killed_at N COMMAND...: killed when it comes to its Nth call that changes something; true if it ended well before that
+killed_at() {
+	local n=$1 status
+	shift
+	[ -e "$T/killer.so" ] || "${CC:-cc}" -D_GNU_SOURCE -shared -fPIC -o "$T/killer.so" "$(dirname "${BASH_SOURCE[0]}")/killer.c" -ldl ||
+		fail "the killer cannot be compiled"
+	# shellcheck disable=SC2016
+	ASAN_OPTIONS=verify_asan_link_order=0 KILL_AT=$n bash -c 'so=$1; shift; LD_PRELOAD=$so "$@"; exit $?' \
+		- "$T/killer.so" "$@" >"$T/killed" 2>&1
+	status=$?
+	[ $status = 0 ] || [ $status = 137 ] || fail "killed at $n: status $status: $(cat "$T/killed")"
+	return $status
+}
+
 # json: every line of $T/out is an object
 json() {
 	python3 -c 'import json, sys

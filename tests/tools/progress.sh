@@ -56,10 +56,13 @@ others() {
 	shows "counting [a-z ]*" 0 "$BUILD/plyfs-du" -l "$L" -u "$U"
 	shows listing 0 "$BUILD/plyfs-ls" -R -l "$L" -u "$U"
 	eq "names" 15 "$(grep -c ' d[0-9]' "$T/screen")"
+	cp -a "$U" "$T/marked" && mknod "$T/marked/d1/gone" c 0 0
 	shows comparing 0 "$BUILD/plyfs-vacuum" -v -l "$L" -u "$U"
 	eq "kept" 5 "$(grep -c '^kept .*/f.: ' "$T/screen")"
+	shows looking 1 "$BUILD/plyfs-convert" -n --to=aufs "$T/marked"
 	shows merging 0 "$BUILD/plyfs-merge" -l "$L" -u "$U" "$T/new"
 	rm -rf "$T/new"
+	cp -a "$U" "$T/marked" && mknod "$T/marked/d1/gone" c 0 0
 	shows comparing 0 "$BUILD/plyfs-vacuum" -v -l "$L" -u "$U"
 	eq "kept" 5 "$(grep -c '^kept .*/f.: ' "$T/screen")"
 	shows merging 0 "$BUILD/plyfs-merge" -v -l "$L" -u "$U" "$T/new"

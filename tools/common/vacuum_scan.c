@@ -118,11 +118,10 @@ static int on_whiteout(const struct entry *e, const char *name)
 
 static int on_aufs(const struct entry *e)
 {
-	const char *name = e->name + PLY_AUFS_PREFIX_LEN;
+	const char *name = ply_aufs_target(e->name);
 	struct ply_part *part = &e->at->dirs->parts[0];
 
-	if (!strncmp(e->name, PLY_AUFS_META, strlen(PLY_AUFS_META)) || !*name ||
-	    !strcmp(name, ".") || !strcmp(name, "..") || !S_ISREG(e->stx.stx_mode))
+	if (!name || !strcmp(name, ".") || !strcmp(name, "..") || !S_ISREG(e->stx.stx_mode))
 		return stays(e);
 	/* Beside a directory it says something of that; what is beside a file goes when the file has gone. */
 	if (!sys_access(e->fd, name) && !ply_part_whiteout(&e->v->stack, part, name))

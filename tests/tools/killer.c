@@ -1,0 +1,72 @@
+/*
+ * To be preloaded: kills the program when it comes to its Nth call, N from the environment's KILL_AT, that changes
+ * something on disk. What it has done before stays, nothing after it is done.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#define NR_FCHMODAT2 452
+#define NR_SETXATTRAT 463
+#define NR_REMOVEXATTRAT 466
+
+static void count(void)
+{
+	static long left = -1;
+	const char *at = getenv("KILL_AT");
+
+	if (left < 0)
+		left = at ? strtol(at, NULL, 10) : 0;
+	if (left > 0 && !--left)
+		raise(SIGKILL);
+}
+
+#define NEXT(type, name) ((type)dlsym(RTLD_NEXT, name))
+
+#define CALL(name, params, ...)                                                                    \
+	int name params;                                                                           \
+	int name params                                                                            \
+	{                                                                                          \
+		count();                                                                           \
+		return NEXT(int(*) params, #name)(__VA_ARGS__);                                    \
+	}
+
+CALL(mknodat, (int dir, const char *name, mode_t mode, dev_t dev), dir, name, mode, dev)
+CALL(linkat, (int dir, const char *name, int to, const char *as, int flags), dir, name, to, as,
+     flags)
+CALL(unlinkat, (int dir, const char *name, int flags), dir, name, flags)
+CALL(renameat, (int dir, const char *name, int to, const char *as), dir, name, to, as)
+CALL(chmod, (const char *path, mode_t mode), path, mode)
+CALL(utimensat, (int dir, const char *name, const struct timespec times[2], int flags), dir, name,
+     times, flags)
+CALL(fchmodat, (int dir, const char *name, mode_t mode, int flags), dir, name, mode, flags)
+CALL(syncfs, (int fd), fd)
+CALL(setxattr, (const char *path, const char *attr, const void *value, size_t size, int flags),
+     path, attr, value, size, flags)
+CALL(lsetxattr, (const char *path, const char *attr, const void *value, size_t size, int flags),
+     path, attr, value, size, flags)
+CALL(fsetxattr, (int fd, const char *attr, const void *value, size_t size, int flags), fd, attr,
+     value, size, flags)
+CALL(removexattr, (const char *path, const char *attr), path, attr)
+CALL(lremovexattr, (const char *path, const char *attr), path, attr)
+CALL(fremovexattr, (int fd, const char *attr), fd, attr)
+
+long syscall(long number, ...)
+{
+	long arg[6];
+	va_list ap;
+
+	va_start(ap, number);
+	for (int i = 0; i < 6; i++)
+		arg[i] = va_arg(ap, long);
+	va_end(ap);
+	if (number == NR_FCHMODAT2 || number == NR_SETXATTRAT || number == NR_REMOVEXATTRAT)
+		count();
+	return NEXT(long (*)(long, ...), "syscall")(number, arg[0], arg[1], arg[2], arg[3], arg[4],
+						    arg[5]);
+}
