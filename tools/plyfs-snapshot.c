@@ -397,6 +397,21 @@ static int never_quiet(struct snapshot *s)
 	return -EBUSY;
 }
 
+/* Somebody else's rotation may have put another directory in the place of the one that was opened. */
+static int is_still_upper(struct snapshot *s)
+{
+	struct statx opened, there;
+	int fd = sys_open(AT_FDCWD, s->from.path, O_PATH | O_DIRECTORY, 0), err;
+
+	if (fd < 0)
+		return fd;
+	err = sys_statx(fd, "", STATX_INO, &there);
+	sys_close(fd);
+	if (!err)
+		err = sys_statx(s->from.root, "", STATX_INO, &opened);
+	return !err && opened.stx_ino == there.stx_ino ? 0 : -EBUSY;
+}
+
 static int copy_live(struct snapshot *s, const char *layer)
 {
 	int err;
@@ -404,6 +419,8 @@ static int copy_live(struct snapshot *s, const char *layer)
 	if (s->cli.dry_run)
 		return copy(s, layer);
 	err = freeze(s);
+	if (!err)
+		err = is_still_upper(s);
 	if (!err)
 		err = ply_live_settle(&s->live, &s->cut);
 	if (err)
@@ -433,10 +450,15 @@ static int untie(struct snapshot *s, const char *path)
 	s->progress.what = "untying";
 	ply_progress_start(&s->progress, s->cli.progress);
 	if (!err)
+		err = sys_fsync(s->staging.parent);
+	if (!err)
 		err = ply_untie(&layer, &untied, &where);
 	ply_progress_end();
 	if (err)
-		complain(s, "the layer is there, but still has marks of this stack at", where, err);
+		complain(
+			s,
+			"the layer is there, but not yet on the disk and without the marks of this stack; at",
+			where, err);
 	else if (untied.elsewhere && !s->cli.quiet)
 		ply_tell("note: the layer needs those below it, for %llu entries",
 			 (unsigned long long)untied.elsewhere);

@@ -15,6 +15,7 @@
 #include "union/restack.h"
 #include "union/settle.h"
 #include "union/subtree.h"
+#include "union/sync.h"
 
 /* An absolute path's directory and name. */
 struct spot {
@@ -298,6 +299,8 @@ static int rotate(struct rotation *r, const char *layer, enum ply_rotate_how how
 	if (err)
 		return err;
 	r->is_made = 0;
+	/* What is written to the new upper must not come to the disk before the exchange. */
+	ply_sync_together(r->u);
 	restack(r);
 	return 0;
 }
