@@ -13,7 +13,7 @@ $(cat)"
 
 ioctls() {
 	cat <<'P'
-FREEZE, THAW, STATUS = 3 << 30 | 12 << 16 | 0xf505, 0xf506, 3 << 30 | 608 << 16 | 0xf501
+FREEZE, THAW, STATUS = 3 << 30 | 12 << 16 | 0xf505, 0xf506, 3 << 30 | 2152 << 16 | 0xf501
 CHANGES, ALL = 0, 1
 fd = os.open(m, os.O_RDONLY | os.O_DIRECTORY)
 
@@ -29,7 +29,7 @@ def thaw():
 
 def status():
     """flags, held"""
-    said = bytearray(608)
+    said = bytearray(2152)
     fcntl.ioctl(fd, STATUS, said)
     return struct.unpack_from("I", said, 4)[0], struct.unpack_from("Q", said, 88)[0]
 
@@ -77,7 +77,7 @@ killed() {
 	frozen <<'P'
 for how, function in (CHANGES, lambda: spit(m + "/new", "x")), (ALL, lambda: slurp(m + "/low")):
     reader, writer = os.pipe()
-    owner = start(lambda: (freeze(how), os.write(writer, b"x"), time.sleep(60)))
+    owner = start(lambda: (freeze(how), os.write(writer, b"x"), time.sleep(2), thaw(), time.sleep(60)))
     os.read(reader, 1)
     eq("frozen", True, is_frozen())
     other = start(function)
@@ -186,7 +186,7 @@ ends() {
 	frozen <<P
 pid = $pid
 reader, writer = os.pipe()
-owner = start(lambda: (freeze(ALL), os.write(writer, b"x"), time.sleep(60)))
+owner = start(lambda: (freeze(ALL), os.write(writer, b"x"), time.sleep(2), thaw(), time.sleep(60)))
 os.read(reader, 1)
 other = start(lambda: err(spit, m + "/new", "x"))
 wait_until("it is held", lambda: status()[1])
@@ -202,9 +202,7 @@ P
 }
 
 lazy() {
-	ends 'libc_call("umount2", os.fsencode(m), 2)
-time.sleep(0.3)
-thaw()'
+	ends 'libc_call("umount2", os.fsencode(m), 2)'
 }
 
 lazy_and_killed() {

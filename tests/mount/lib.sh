@@ -170,10 +170,10 @@ rotate() {
 
 # layers_kept: nothing that was written after a rotation went to a layer
 layers_kept() {
-	local i layers
-	IFS=: read -ra layers <<<"$stack"
+	local i all
+	IFS=: read -ra all <<<"$stack"
 	for ((i = 1; i <= rotations; i++)); do
-		diff "$D/state$i" <(state "${layers[rotations - i]}") || fail "layer $i of $rotations was changed (>)"
+		diff "$D/state$i" <(state "${all[rotations - i]}") || fail "layer $i of $rotations was changed (>)"
 	done
 }
 
