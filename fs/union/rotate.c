@@ -12,6 +12,7 @@
 #include "layer/copy.h"
 #include "layer/override.h"
 #include "union/index.h"
+#include "union/lowerdata.h"
 #include "union/restack.h"
 #include "union/settle.h"
 #include "union/subtree.h"
@@ -263,8 +264,12 @@ static void clean_up(struct rotation *r)
 static int needs_lowers(struct ply_union *u, struct ply_node *node, void *arg)
 {
 	(void)arg;
-	return ply_node_is_dir(node) && ply_node_in_upper(node) && ply_node_has_name(u, node) &&
-	       ply_is_moved(node);
+	if (!ply_node_in_upper(node) || !ply_node_has_name(u, node))
+		return 0;
+	if (ply_node_is_dir(node))
+		return ply_is_moved(node);
+	/* Where no layer has the data there is none to wait for. */
+	return !ply_node_has_data(node) && node->lowerdata->layer;
 }
 
 /* All that is left of marks goes, and of the index. */

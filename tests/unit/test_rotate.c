@@ -242,6 +242,28 @@ static void test_what_was_moved_into_a_new_directory_is_found(void **state)
 	bed_close(b);
 }
 
+static void test_a_layer_that_stands_alone_waits_for_data(void **state)
+{
+	struct bed *b = *state;
+	const struct ply_union_config how = { .metacopy = 1, .sync = 1 };
+	struct ply_entry meta;
+	struct ply_why why;
+	uint64_t left;
+
+	put_layers(b);
+	bed_open(b, 2, 0, &how);
+	assert_ok(u_chmod(b, "a", 0640));
+	meta = u_hold(b, "a");
+	assert_int_equal(ply_rotate(b->u, bed_path(b, "snap"), PLY_ROTATE_ALONE, &why), -EAGAIN);
+	assert_ok(ply_flush(b->u, 1, PLY_FLUSH_ALL_DATA, &left));
+	assert_int_equal(left, 0);
+	assert_ok(ply_rotate(b->u, bed_path(b, "snap"), PLY_ROTATE_ALONE, &why));
+	assert_string_equal(disk_text(b, "snap/a"), "lower a");
+	assert_null(disk_xattr(b, "snap/a", "trusted.overlay.metacopy"));
+	u_drop(b, &meta);
+	bed_close(b);
+}
+
 static void test_hard_links_stay_one_file(void **state)
 {
 	struct bed *b = *state;
@@ -413,6 +435,7 @@ int main(void)
 		bed_test(test_a_moved_directory_can_be_moved_again_after_it),
 		bed_test(test_a_layer_that_stands_alone_has_what_was_moved),
 		bed_test(test_what_was_moved_into_a_new_directory_is_found),
+		bed_test(test_a_layer_that_stands_alone_waits_for_data),
 		bed_test(test_hard_links_stay_one_file),
 		bed_test(test_a_name_that_is_left_below_leads_to_the_file_that_is_up),
 		bed_test(test_a_metadata_only_name_that_comes_up_has_its_data),
