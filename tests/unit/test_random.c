@@ -239,9 +239,13 @@ static void rotate(struct step *s)
 	char *before, *after, name[16];
 	enum ply_rotate_how how = rnd(2) ? PLY_ROTATE_AS_IS : PLY_ROTATE_ALONE;
 	struct ply_why why;
+	uint64_t left = 0;
 
 	snprintf(name, sizeof(name), "snap%u", s->nsnaps++);
 	assert_ok(ply_rotate_prepare(s->b->u, how));
+	if (how == PLY_ROTATE_ALONE)
+		assert_ok(ply_flush(s->b->u, 10, PLY_FLUSH_ALL_DATA, &left));
+	assert_int_equal(left, 0);
 	before = tree_of_union(s->b, TREE_MTIME);
 	if (ply_rotate(s->b->u, bed_path(s->b, "%s", name), how, &why))
 		fail_msg("rotate: %s", why.text);
