@@ -134,8 +134,9 @@ int ply_flush(struct ply_union *u, unsigned budget, enum ply_flush_what what, ui
  * directory), and goes on with a fresh upper where the old one was: one exchange of two names, whatever the upper
  * holds. Nodes stay what they are to callers, with their numbers; what is unlinked goes on, too.
  * No other call may be running. *why says in a sentence what failed, after which nothing has changed.
- * how: as with ply_rotate_prepare. -EAGAIN: what that does, and for a layer ALONE a flush of all data, is to be done (again), -EROFS without an upper; -EBUSY, -EEXIST, -EXDEV,
- * -EOPNOTSUPP (no RENAME_EXCHANGE) and others of the file system.
+ * how: as with ply_rotate_prepare. -EAGAIN: what that does, and for a layer ALONE a flush of all data, is to be
+ * done (again); -EROFS without an upper; -EBUSY, -EEXIST, -EXDEV, -EOPNOTSUPP (no RENAME_EXCHANGE) and others of
+ * the file system.
  */
 enum ply_rotate_how {
 	PLY_ROTATE_AS_IS, /* directories that were moved may need the layers below */
