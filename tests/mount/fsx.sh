@@ -31,7 +31,7 @@ on() {
 	L=$D/fs/lower U=$D/fs/upper W=$D/fs/work
 }
 
-more=${PLY_LONG:+10}
+more=${PLY_LONG:+30}
 more=${more:-1}
 short() { rounds 1 $((more * 40)) 600; }
 long() { rounds 2 "$more" 20000; }
