@@ -80,6 +80,18 @@ common_words() {
 	! mountpoint -q "$M" || umount "$M"
 }
 
+# deepen DIR DEPTH: so many directories in one another, and a file in the last
+deepen() {
+	python3 - "$1" "$2" <<-'END'
+		import os, sys
+		os.chdir(sys.argv[1])
+		for i in range(int(sys.argv[2])):
+		    os.mkdir("directory")
+		    os.chdir("directory")
+		open("end", "w")
+	END
+}
+
 # play DIR SEED COUNT: random changes of a tree
 play() {
 	python3 "$(dirname "${BASH_SOURCE[0]}")/play.py" "$@" || fail "play $*"

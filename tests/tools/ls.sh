@@ -103,14 +103,7 @@ like_overlayfs() {
 
 deep() {
 	fresh
-	python3 - "$L" 3000 <<-'END'
-		import os, sys
-		os.chdir(sys.argv[1])
-		for i in range(int(sys.argv[2])):
-		    os.mkdir("directory")
-		    os.chdir("directory")
-		open("end", "w")
-	END
+	deepen "$L" 3000
 	tool 0 -R -l "$L" -u "$U"
 	eq "lines" 3001 "$(wc -l <"$T/out")"
 }

@@ -234,14 +234,7 @@ interrupted() {
 
 deep() {
 	empty
-	python3 - "$L" 3000 <<-'END'
-		import os, sys
-		os.chdir(sys.argv[1])
-		for i in range(int(sys.argv[2])):
-		    os.mkdir("directory")
-		    os.chdir("directory")
-		open("end", "w")
-	END
+	deepen "$L" 3000
 	tool 0 -j -l "$L" -u "$U" "$S"
 	grep -q '"directories":3000,' "$T/out" || fail "$(cat "$T/out")"
 }

@@ -367,14 +367,7 @@ plain_user() {
 
 deep() {
 	layer
-	python3 - "$S" 2000 <<-'END'
-		import os, sys
-		os.chdir(sys.argv[1])
-		for i in range(int(sys.argv[2])):
-		    os.mkdir("directory")
-		    os.chdir("directory")
-		open("end", "w")
-	END
+	deepen "$S" 2000
 	tool 0 "$S"
 	tool 0 --verify "$S"
 }
