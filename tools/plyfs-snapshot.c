@@ -248,9 +248,7 @@ static int open_target(struct snapshot *s, const char *path)
 
 		/* An empty upper may be named twice. */
 		if (!sys_statx(s->staging.parent, s->staging.name, STATX_INO, &target) &&
-		    target.stx_ino == upper.stx_ino &&
-		    target.stx_dev_major == upper.stx_dev_major &&
-		    target.stx_dev_minor == upper.stx_dev_minor) {
+		    ply_same_inode(&target, &upper)) {
 			s->trouble = "it is the upper itself";
 			err = -EINVAL;
 		}
@@ -409,7 +407,7 @@ static int is_still_upper(struct snapshot *s)
 	sys_close(fd);
 	if (!err)
 		err = sys_statx(s->from.root, "", STATX_INO, &opened);
-	return !err && opened.stx_ino == there.stx_ino ? 0 : -EBUSY;
+	return !err && ply_same_inode(&opened, &there) ? 0 : -EBUSY;
 }
 
 static int copy_live(struct snapshot *s, const char *layer)

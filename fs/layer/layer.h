@@ -61,6 +61,13 @@ enum ply_layer_kind {
 int ply_layer_open(struct ply_layer *layer, const char *path, enum ply_layer_kind kind);
 void ply_layer_close(struct ply_layer *layer);
 
+/* Do both tell of one inode? */
+static inline int ply_same_inode(const struct statx *a, const struct statx *b)
+{
+	return a->stx_ino == b->stx_ino && a->stx_dev_major == b->stx_dev_major &&
+	       a->stx_dev_minor == b->stx_dev_minor;
+}
+
 static inline int ply_layer_lacks(const struct ply_layer *layer, unsigned what)
 {
 	return (atomic_load_explicit(&layer->lacks, memory_order_relaxed) & what) != 0;

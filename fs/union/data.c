@@ -24,6 +24,17 @@ int ply_open_retry(struct ply_union *u, int dirfd, const char *name, int flags, 
 	return fd;
 }
 
+int ply_list_dir(struct ply_union *u, int dirfd, ply_list_fn fn, void *arg)
+{
+	int fd = ply_open_retry(u, dirfd, ".", O_RDONLY | O_DIRECTORY, 0), res;
+
+	if (fd < 0)
+		return fd;
+	res = ply_layer_list(fd, fn, arg);
+	sys_close(fd);
+	return res;
+}
+
 /* For reading and writing; only for reading where the file itself refuses more (immutable, append-only). */
 static int open_upper_file(struct ply_union *u, const struct ply_place *place)
 {

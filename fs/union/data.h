@@ -17,6 +17,8 @@ enum ply_slot {
 
 /* As sys_open; when no descriptor is left, cached ones are closed and it is tried again. */
 int ply_open_retry(struct ply_union *u, int dirfd, const char *name, int flags, mode_t mode);
+/* As ply_layer_list, of an open directory whose own offset is not to be used. */
+int ply_list_dir(struct ply_union *u, int dirfd, ply_list_fn fn, void *arg);
 /* The node's data as it is now, for reading: the upper's when it is there. Put it with ply_fd_put. */
 int ply_data_open(struct ply_union *u, struct ply_node *node, struct ply_fd **out);
 /* The upper's, for reading and writing; the node has been brought up. */

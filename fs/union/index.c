@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/sys.h"
+#include "union/data.h"
 #include "union/lowerdata.h"
 #include "union/remove.h"
 #include "union/settle.h"
@@ -299,47 +300,29 @@ void ply_index_prune(struct ply_union *u, struct ply_node *node)
 		ply_name_free(parked);
 }
 
-struct entries {
-	struct ply_union *u;
-	int dirfd;
-};
-
 /*
  * All names of a file are in the upper when the union counts one link less than its inode has, the entry. A count that is
  * relative to the lower file's, which is not at hand, tells nothing.
  */
 static int is_needed(void *arg, const char *entry, unsigned char type, uint64_t ino)
 {
-	const struct entries *e = arg;
+	struct ply_union *u = arg;
 	struct statx upper;
-	int err = sys_statx(e->dirfd, entry, STATX_BASIC_STATS, &upper);
+	int err = sys_statx(u->upper.index, entry, STATX_BASIC_STATS, &upper);
 
 	(void)ino;
 	if (err || type == DT_DIR)
 		return err;
-	return read_links(e->u, entry, &upper, LINKS_MANY) >= 0;
+	return read_links(u, entry, &upper, LINKS_MANY) >= 0;
 }
 
 static int remove_entry(void *arg, const char *entry, unsigned char type, uint64_t ino)
 {
-	const struct entries *e = arg;
-	int err = type == DT_DIR ? 0 : sys_unlink(e->dirfd, entry);
+	const struct ply_union *u = arg;
+	int err = type == DT_DIR ? 0 : sys_unlink(u->upper.index, entry);
 
 	(void)ino;
 	return err == -ENOENT ? 0 : err;
-}
-
-/* With an offset of its own. */
-static int each_entry(struct ply_union *u, ply_list_fn fn)
-{
-	int fd = sys_open(u->upper.index, ".", O_RDONLY | O_DIRECTORY, 0), res;
-	struct entries e = { .u = u, .dirfd = fd };
-
-	if (fd < 0)
-		return fd;
-	res = ply_layer_list(fd, fn, &e);
-	sys_close(fd);
-	return res;
 }
 
 int ply_index_is_needed(struct ply_union *u)
@@ -347,7 +330,7 @@ int ply_index_is_needed(struct ply_union *u)
 	/* Links of a lower file that nobody sees are counted for ever: so counts alone would not do. */
 	if (u->upper.index < 0 || atomic_load(&u->names_up) == atomic_load(&u->names_left))
 		return 0;
-	return each_entry(u, is_needed);
+	return ply_list_dir(u, u->upper.index, is_needed, u);
 }
 
 static int forget_entry(struct ply_union *u, struct ply_node *node, void *arg)
@@ -368,7 +351,7 @@ int ply_index_retire(struct ply_union *u)
 
 	if (fd < 0)
 		return 0;
-	err = each_entry(u, remove_entry);
+	err = ply_list_dir(u, u->upper.index, remove_entry, u);
 	if (err)
 		return err;
 	ply_node_each(u, forget_entry, NULL);

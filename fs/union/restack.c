@@ -160,16 +160,15 @@ static void change_dir(struct ply_union *u, struct ply_node *node, struct ply_re
 /* The one way back in the states of a node: its inode is now what copy-up begins with. */
 static void change_file(struct ply_union *u, struct ply_node *node, int is_lowered)
 {
-	unsigned layer = is_lowered ? FIRST_LOWER : node->inode ? node->inode->layer + 1u : 0;
-
 	if (node->lowerdata)
 		count_on(&node->lowerdata->layer);
-	if (node->inode && (is_lowered || node->inode->layer != PLY_UPPER))
-		ply_inode_move(u, node, layer, NULL);
 	if (!is_lowered) {
 		count_on(&node->layer);
+		if (node->inode && node->inode->layer != PLY_UPPER)
+			ply_inode_move(u, node, node->inode->layer + 1u, NULL);
 		return;
 	}
+	ply_inode_move(u, node, FIRST_LOWER, NULL);
 	atomic_store(&node->state, PLY_STATE_LOWER);
 	node->layer = FIRST_LOWER;
 	node->has_origin = 0;

@@ -59,12 +59,6 @@ static int open_spot(struct spot *s, const char *path)
 	return s->dirfd < 0 ? s->dirfd : 0;
 }
 
-static int same_inode(const struct statx *a, const struct statx *b)
-{
-	return a->stx_ino == b->stx_ino && a->stx_dev_major == b->stx_dev_major &&
-	       a->stx_dev_minor == b->stx_dev_minor;
-}
-
 /* Is the upper still where it was opened? */
 static int check_old(struct rotation *r)
 {
@@ -73,7 +67,7 @@ static int check_old(struct rotation *r)
 
 	if (!err)
 		err = sys_statx(r->old.dirfd, r->old.name, STATX_INO, &there);
-	return err ? err : same_inode(&here, &there) ? 0 : -ESTALE;
+	return err ? err : ply_same_inode(&here, &there) ? 0 : -ESTALE;
 }
 
 /* The upper cannot go into itself, nor what is in the work directory stay there. */
@@ -91,7 +85,7 @@ static int check_target(struct rotation *r)
 		uint64_t ino = dir.stx_ino;
 		int up;
 
-		if (same_inode(&dir, &upper) || same_inode(&dir, &work)) {
+		if (ply_same_inode(&dir, &upper) || ply_same_inode(&dir, &work)) {
 			err = -EINVAL;
 			break;
 		}

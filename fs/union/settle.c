@@ -315,19 +315,14 @@ static int find_entry(void *arg, const char *name, unsigned char type, uint64_t 
 static int find_in_dir(struct finding *f, struct ply_node *dir)
 {
 	struct ply_fd *path;
-	int fd, err = ply_dir_open(f->u, dir, PLY_UPPER, &path);
+	int err = ply_dir_open(f->u, dir, PLY_UPPER, &path);
 
 	if (err)
 		return err == -ENOENT ? 0 : err;
 	f->dir = dir;
 	f->impure = ply_origin_is_impure(f->u, dir, path->fd);
-	/* With an offset of its own. */
-	fd = ply_open_retry(f->u, path->fd, ".", O_RDONLY | O_DIRECTORY, 0);
+	err = ply_list_dir(f->u, path->fd, find_entry, f);
 	ply_fd_put(f->u->fds, path);
-	if (fd < 0)
-		return fd;
-	err = ply_layer_list(fd, find_entry, f);
-	sys_close(fd);
 	return err;
 }
 

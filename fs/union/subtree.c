@@ -51,6 +51,38 @@ static int add_dir(struct subtree *s, struct ply_node *dir)
 	return 0;
 }
 
+/* Visits top and the directories that the visits add, which stay in the list. */
+static int visit_dirs(struct subtree *s, struct ply_node *top,
+		      int (*visit)(struct subtree *s, struct ply_node *dir))
+{
+	int err = add_dir(s, top);
+
+	for (size_t i = 0; i < s->n && !err; i++) {
+		err = visit(s, s->dirs[i]);
+		/* Removed since it was found. */
+		if (err == -ENOENT && i > 0)
+			err = 0;
+	}
+	return err;
+}
+
+static void drop_dirs(struct subtree *s)
+{
+	while (s->n)
+		ply_node_unref(s->u, s->dirs[--s->n]);
+}
+
+/* The same from the root, and no more. */
+static int visit_all(struct ply_union *u, int (*visit)(struct subtree *s, struct ply_node *dir))
+{
+	struct subtree s = { .u = u };
+	int err = visit_dirs(&s, u->root, visit);
+
+	drop_dirs(&s);
+	free(s.dirs);
+	return err;
+}
+
 /* Gives the file in the upper a name that so far only a lower layer has. Both locks are held. */
 static int link_up(struct subtree *s, struct ply_node *node, struct ply_name *record)
 {
@@ -283,25 +315,14 @@ static int take_name(void *arg, const char *name, const struct ply_entry *entry,
 	return 1;
 }
 
-/* All names of the union, while others change them. */
-static int link_up_all(struct ply_union *u)
+static int link_up_names(struct subtree *s, struct ply_node *dir)
 {
-	struct subtree s = { .u = u };
-	int err = add_dir(&s, u->root);
+	int err;
 
-	for (size_t i = 0; i < s.n && !err; i++) {
-		s.dir = s.dirs[i];
-		s.err = 0;
-		err = ply_readdir(u, s.dir, 0, take_name, &s);
-		err = err ? err : s.err;
-		/* Removed since it was found. */
-		if (err == -ENOENT && i > 0)
-			err = 0;
-	}
-	while (s.n)
-		ply_node_unref(u, s.dirs[--s.n]);
-	free(s.dirs);
-	return err;
+	s->dir = dir;
+	s->err = 0;
+	err = ply_readdir(s->u, dir, 0, take_name, s);
+	return err ? err : s->err;
 }
 
 int ply_link_names_up(struct ply_union *u)
@@ -310,7 +331,7 @@ int ply_link_names_up(struct ply_union *u)
 	int quiet = atomic_load(&u->moves_done) == moves, err;
 
 	ply_before_long(u);
-	err = link_up_all(u);
+	err = visit_all(u, link_up_names);
 	/* A directory that was moved meanwhile may have been where nobody looked. */
 	if (!err && quiet && atomic_load(&u->moves_begun) == moves)
 		atomic_store(&u->names_up, left);
@@ -346,18 +367,13 @@ static int take_upper_dir(void *arg, const char *name, unsigned char type, uint6
 static int read_upper_dir(struct subtree *s, struct ply_node *dir)
 {
 	struct ply_fd *path;
-	int fd, err = ply_dir_open(s->u, dir, PLY_UPPER, &path);
+	int err = ply_dir_open(s->u, dir, PLY_UPPER, &path);
 
 	if (err)
 		return err;
-	/* With an offset of its own. */
-	fd = ply_open_retry(s->u, path->fd, ".", O_RDONLY | O_DIRECTORY, 0);
-	ply_fd_put(s->u->fds, path);
-	if (fd < 0)
-		return fd;
 	s->dir = dir;
-	err = ply_layer_list(fd, take_upper_dir, s);
-	sys_close(fd);
+	err = ply_list_dir(s->u, path->fd, take_upper_dir, s);
+	ply_fd_put(s->u->fds, path);
 	return err;
 }
 
@@ -375,37 +391,22 @@ static int bring_up_if_moved(struct subtree *s, struct ply_node *dir)
 
 int ply_copyup_moved(struct ply_union *u)
 {
-	struct subtree s = { .u = u };
-	int err = add_dir(&s, u->root);
-
 	ply_before_long(u);
-	for (size_t i = 0; i < s.n && !err; i++) {
-		err = bring_up_if_moved(&s, s.dirs[i]);
-		/* Removed since it was found. */
-		if (err == -ENOENT && i > 0)
-			err = 0;
-	}
-	while (s.n)
-		ply_node_unref(u, s.dirs[--s.n]);
-	free(s.dirs);
-	return err;
+	return visit_all(u, bring_up_if_moved);
+}
+
+static int read_merged_dir(struct subtree *s, struct ply_node *dir)
+{
+	return has_lowers(dir) ? read_dir(s, dir) : 0;
 }
 
 static int copyup_tree_once(struct subtree *s, struct ply_node *top)
 {
-	int err = add_dir(s, top);
+	int err = visit_dirs(s, top, read_merged_dir);
 
-	for (size_t i = 0; i < s->n && !err; i++) {
-		if (has_lowers(s->dirs[i]))
-			err = read_dir(s, s->dirs[i]);
-		/* Removed since it was found. */
-		if (err == -ENOENT && i > 0)
-			err = 0;
-	}
 	for (size_t i = s->n; i > 0 && !err; i--)
 		err = cut_off(s->u, s->dirs[i - 1]);
-	while (s->n)
-		ply_node_unref(s->u, s->dirs[--s->n]);
+	drop_dirs(s);
 	return err;
 }
 

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/sys.h"
+#include "layer/layer.h"
 
 #define TRIES 60 /* a server that was just unmounted may still be bringing data up */
 #define WAIT_MS 50
@@ -79,8 +80,7 @@ static int is_same(const char *path, const struct statx *dir)
 		return 0;
 	err = sys_statx(fd, "", STATX_INO, &stx);
 	sys_close(fd);
-	return !err && stx.stx_ino == dir->stx_ino && stx.stx_dev_major == dir->stx_dev_major &&
-	       stx.stx_dev_minor == dir->stx_dev_minor;
+	return !err && ply_same_inode(&stx, dir);
 }
 
 /* One line of mountinfo, which is cut up. */

@@ -191,15 +191,9 @@ struct where {
 	const char *path;
 };
 
-static int is_same(const struct statx *a, const struct statx *b)
-{
-	return a->stx_ino == b->stx_ino && a->stx_dev_major == b->stx_dev_major &&
-	       a->stx_dev_minor == b->stx_dev_minor;
-}
-
 static void check_pair(struct ply_check *c, const struct where *a, const struct where *b)
 {
-	if (is_same(&a->stx, &b->stx))
+	if (ply_same_inode(&a->stx, &b->stx))
 		ply_found_fault(c,
 				a->layer < 0 || b->layer < 0 ? PLY_FOUND_LAYERS_OVERLAP
 							     : PLY_FOUND_LAYER_TWICE,

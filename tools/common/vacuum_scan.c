@@ -54,12 +54,6 @@ static struct ply_layer *upper_of(const struct entry *e)
 	return &e->v->stack.layers[0];
 }
 
-static int is_same_inode(const struct statx *a, const struct statx *b)
-{
-	return a->stx_ino == b->stx_ino && a->stx_dev_major == b->stx_dev_major &&
-	       a->stx_dev_minor == b->stx_dev_minor;
-}
-
 static struct ply_spare *add(const struct entry *e, enum ply_spare_kind kind)
 {
 	return ply_spare_add(e->v, e->at->spare, e->name, kind);
@@ -194,7 +188,7 @@ static int find_entry(const struct entry *e, const struct hidden *h, struct ply_
 	if (!h->origin_len || e->v->index < 0)
 		return 0;
 	to_hex(&h->origin, hex);
-	if (sys_statx(e->v->index, hex, STATX_BASIC_STATS, &stx) || !is_same_inode(&stx, &e->stx))
+	if (sys_statx(e->v->index, hex, STATX_BASIC_STATS, &stx) || !ply_same_inode(&stx, &e->stx))
 		return 0;
 	group->differs |= e->v->index_is_for_nfs || !is_from_there(h);
 	group->has_all_links = has_all_links(e->v, hex, group);
@@ -216,7 +210,7 @@ static int add_to_group(const struct entry *e, const struct hidden *h, struct pl
 		group->below = h->found.stx;
 		err = find_entry(e, h, group);
 	}
-	group->differs |= !is_same_inode(&group->below, &h->found.stx);
+	group->differs |= !ply_same_inode(&group->below, &h->found.stx);
 	join_group(spare, group);
 	return err;
 }
@@ -230,7 +224,7 @@ static int look_for_copy(const struct entry *e, const struct ply_data *mine,
 	struct ply_stack *s = &e->v->stack;
 	int a, b, err;
 
-	if (mine->layer || is_same_inode(&mine->stx, &theirs->stx))
+	if (mine->layer || ply_same_inode(&mine->stx, &theirs->stx))
 		return 0;
 	a = ply_open_own(e->v, mine->path);
 	b = a < 0 ? a : ply_stack_open_data(s, theirs);
@@ -340,7 +334,7 @@ static int is_comparable(const struct entry *e, const struct hidden *h)
 {
 	return h->found.kind == PLY_FOUND_FILE && !is_bound(e) &&
 	       (h->found.stx.stx_mode & S_IFMT) == (e->stx.stx_mode & S_IFMT) &&
-	       !is_same_inode(&h->found.stx, &e->stx);
+	       !ply_same_inode(&h->found.stx, &e->stx);
 }
 
 static int on_file(const struct entry *e)
@@ -379,7 +373,7 @@ static int is_like_below(const struct entry *e)
 	res = ply_stack_child(&e->v->stack, e->at->dirs, e->name, 1, &f);
 	if (res)
 		return res;
-	if (f.kind == PLY_FOUND_DIR && !is_same_inode(&f.stx, &e->stx)) {
+	if (f.kind == PLY_FOUND_DIR && !ply_same_inode(&f.stx, &e->stx)) {
 		part = ply_dirs_part(e->at->dirs, f.layer);
 		theirs = (struct ply_side){ &e->v->stack.layers[f.layer],
 					    part ? ply_part_open(&e->v->stack, part) : -ENOENT,
