@@ -407,20 +407,27 @@ void ply_name_kill(struct ply_union *u, struct ply_name *name)
 		ply_node_unref(u, parent);
 }
 
-void ply_name_replace(struct ply_union *u, struct ply_name *old, struct ply_name *name)
+/* The node's record old gives its place to name, and ends. */
+static void put_in_place_locked(struct ply_union *u, struct ply_name *old, struct ply_name *name)
 {
-	struct ply_node *parent = old->parent;
 	struct ply_name **p = &old->node->names;
 
-	name->in_upper = old->in_upper;
-	pthread_mutex_lock(&u->tree);
-	ply_table_remove(&u->names, &old->link);
-	hash_name_locked(u, name);
 	while (*p != old)
 		p = &(*p)->next;
 	name->next = old->next;
 	*p = name;
 	free_name_locked(u, old);
+}
+
+void ply_name_replace(struct ply_union *u, struct ply_name *old, struct ply_name *name)
+{
+	struct ply_node *parent = old->parent;
+
+	name->in_upper = old->in_upper;
+	pthread_mutex_lock(&u->tree);
+	ply_table_remove(&u->names, &old->link);
+	hash_name_locked(u, name);
+	put_in_place_locked(u, old, name);
 	pthread_mutex_unlock(&u->tree);
 	ply_node_unref(u, parent);
 }
@@ -454,7 +461,6 @@ void ply_name_remove_dead(struct ply_union *u, struct ply_name *name)
 void ply_name_park(struct ply_union *u, struct ply_name *old, struct ply_name *name)
 {
 	struct ply_node *parent = old->parent;
-	struct ply_name **p = &old->node->names;
 
 	name->in_upper = 1;
 	name->dead = 1;
@@ -463,11 +469,7 @@ void ply_name_park(struct ply_union *u, struct ply_name *old, struct ply_name *n
 		ply_table_remove(&u->names, &old->link);
 	name->parent->refs++;
 	u->name_bytes += name_size(name);
-	while (*p != old)
-		p = &(*p)->next;
-	name->next = old->next;
-	*p = name;
-	free_name_locked(u, old);
+	put_in_place_locked(u, old, name);
 	pthread_mutex_unlock(&u->tree);
 	ply_node_unref(u, parent);
 }

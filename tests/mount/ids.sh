@@ -82,31 +82,6 @@ lists() {
 	eq "inherited on disk" "user:5:rwx" "$(getfacl -npc "$U/dir/heir" | grep '^user:[0-9]' | cut -f1)"
 }
 
-# in_space COMMAND...: as root of a user namespace that begins at 100000
-in_space() {
-	/usr/bin/python3 -c "$(cat <<'P'
-import ctypes, os, sys
-inside, outside = os.pipe(), os.pipe()
-pid = os.fork()
-if pid == 0:
-    if ctypes.CDLL(None).unshare(0x20000 | 0x10000000):
-        os._exit(77)
-    os.write(inside[1], b".")
-    os.read(outside[0], 1)
-    os.setgroups([])
-    os.setresgid(0, 0, 0)
-    os.setresuid(0, 0, 0)
-    os.execvp(sys.argv[1], sys.argv[1:])
-os.read(inside[0], 1)
-for kind in "ug":
-    with open(f"/proc/{pid}/{kind}id_map", "w") as f:
-        f.write("0 100000 65536")
-os.write(outside[1], b".")
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-P
-)" "$@"
-}
-
 # A container's root sees the layers as its own, though they are root's on disk.
 container() {
 	need setcap
@@ -116,7 +91,7 @@ container() {
 	setcap cap_chown=ep "$L/older"
 	chmod 755 "$D"
 	up "$L" uidmapping=0:100000:65536,gidmapping=0:100000:65536
-	in_space bash -c '
+	/usr/bin/python3 "$top/tests/mount/userns.py" 0 "0 100000 65536" bash -c '
 		cd "$0" || exit
 		[ "$(stat -c %u:%g 0:0 5:6 | xargs)" = "0:0 5:6" ] || exit 3
 		touch new && chown 7:8 new && mkdir d && chmod 2755 d && echo x >>5:6 || exit 4

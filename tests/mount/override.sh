@@ -123,7 +123,9 @@ done_by_a_plain_user() {
 	"$PLYFS" -o "lowerdir=$L" "$M" && cp -a "$M/." "$D/plain" && umount "$M" || fail "copying"
 	(work "$D/plain") || fail "in a plain directory"
 	private_fuse
-	user_of_ids bash -c "$(declare -f)
+	export L U W M D T
+	# As root of a user namespace, who is uid 1000 outside.
+	/usr/bin/python3 "$top/tests/mount/userns.py" 1000 "0 1000 1,1 100000 65535" bash -c "$(declare -f)
 		seen=- failures=0 last_up=()
 		up \"\$L\" xattr_permissions=2
 		(work \"\$M\") || fail 'in the mount'
@@ -144,37 +146,6 @@ private_fuse() {
 	mknod -m 666 "$D/fuse" c 10 229
 	mount --bind "$D/fuse" /dev/fuse
 	trap 'umount /dev/fuse' EXIT
-}
-
-# user_of_ids COMMAND...: as root of a user namespace, who is uid 1000 outside
-user_of_ids() {
-	export L U W M D T
-	/usr/bin/python3 -c "$(cat <<'P'
-import ctypes, os, sys
-inside, outside = os.pipe(), os.pipe()
-pid = os.fork()
-if pid == 0:
-    os.setgroups([])
-    os.setresgid(1000, 1000, 1000)
-    os.setresuid(1000, 1000, 1000)
-    libc = ctypes.CDLL(None)
-    libc.prctl(4, 1, 0, 0, 0)
-    if libc.unshare(0x20000 | 0x10000000):
-        os._exit(77)
-    os.write(inside[1], b".")
-    os.read(outside[0], 1)
-    os.setgroups([])
-    os.setresgid(0, 0, 0)
-    os.setresuid(0, 0, 0)
-    os.execvp(sys.argv[1], sys.argv[1:])
-os.read(inside[0], 1)
-for kind in "ug":
-    with open(f"/proc/{pid}/{kind}id_map", "w") as f:
-        f.write("0 1000 1\n1 100000 65535\n")
-os.write(outside[1], b".")
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-P
-)" "$@"
 }
 
 # What the predecessor began in an upper plyfs goes on with, and the other way round.

@@ -78,28 +78,7 @@ id_range() {
 		eq "owners" "5:6 5:6 7:8 1234:1234" "$(cd "$M" && words stat -c %u:%g h.txt copy new tmp/mine)"
 		down
 	}
-	private /usr/bin/python3 -c "$(cat <<'P'
-import ctypes, os, sys
-NEWNS, NEWUSER = 0x20000, 0x10000000
-inside, outside = os.pipe(), os.pipe()
-pid = os.fork()
-if pid == 0:
-    if ctypes.CDLL(None).unshare(NEWUSER | NEWNS):
-        os._exit(77)
-    os.write(inside[1], b".")
-    os.read(outside[0], 1)
-    os.setgroups([])
-    os.setresgid(0, 0, 0)
-    os.setresuid(0, 0, 0)
-    os.execvp(sys.argv[1], sys.argv[1:])
-os.read(inside[0], 1)
-for kind in "ug":
-    with open(f"/proc/{pid}/{kind}id_map", "w") as f:
-        f.write("0 100000 65536")
-os.write(outside[1], b".")
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-P
-)" bash -c "$(declare -f)
+	private /usr/bin/python3 "$top/tests/mount/userns.py" 0 "0 100000 65536" bash -c "$(declare -f)
 		seen=- failures=0
 		owners" || exit
 	eq "owners on disk" "100005:100006" "$(stat -c %u:%g "$U/h.txt")"
