@@ -402,7 +402,7 @@ static int open_copy(struct run *r)
 		r->trouble = "it exists, and is not an empty directory";
 	if (!err)
 		err = sys_statx(r->layer.root, "", STATX_INO, &layer);
-	if (!err && ply_is_below(r->staging.parent, &layer)) {
+	if (!err && ply_layer_is_below(r->staging.parent, &layer) > 0) {
 		r->trouble = "it would lie within the layer";
 		err = -EINVAL;
 	}

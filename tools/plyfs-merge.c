@@ -496,7 +496,7 @@ static int is_in_a_layer(struct merge *m)
 
 	for (unsigned i = 0; i < m->stack.n; i++)
 		if (!sys_statx(m->stack.layers[i].root, "", STATX_INO, &top) &&
-		    ply_is_below(m->staging.parent, &top))
+		    ply_layer_is_below(m->staging.parent, &top) > 0)
 			return 1;
 	return 0;
 }

@@ -177,7 +177,7 @@ static int write_manifest(struct seal *s, struct ply_staging *staging)
 		s->trouble = "it exists, and is not a file";
 	if (!err)
 		err = sys_statx(s->fd, "", STATX_INO, &layer);
-	if (!err && ply_is_below(staging->parent, &layer)) {
+	if (!err && ply_layer_is_below(staging->parent, &layer) > 0) {
 		s->trouble = "it would lie within the layer";
 		err = -EINVAL;
 	}

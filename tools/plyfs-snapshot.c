@@ -240,7 +240,7 @@ static int open_target(struct snapshot *s, const char *path)
 
 	if (!err)
 		err = sys_statx(s->from.root, "", STATX_INO, &upper);
-	if (!err && ply_is_below(s->staging.parent, &upper)) {
+	if (!err && ply_layer_is_below(s->staging.parent, &upper) > 0) {
 		s->trouble = "it would lie within the upper";
 		err = -EINVAL;
 	} else if (!err) {

@@ -116,7 +116,8 @@ static int check_layout(struct ply_vacuum *v)
 		/* By its path, as the layer's own descriptor may be of a private copy of the mounts. */
 		fd = sys_open(AT_FDCWD, v->stack.layers[i].path, O_PATH | O_DIRECTORY, 0);
 		err = fd < 0 ? fd : sys_statx(root, "", STATX_INO, &lower);
-		if (!err && (ply_is_below(fd, &upper) || ply_is_below(v->upper, &lower))) {
+		if (!err && (ply_layer_is_below(fd, &upper) > 0 ||
+			     ply_layer_is_below(v->upper, &lower) > 0)) {
 			v->trouble = "it and the upper lie in one another";
 			err = -EINVAL;
 		}

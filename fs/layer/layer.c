@@ -173,6 +173,26 @@ int ply_layer_list_some(int dirfd, off_t *pos, ply_list_fn fn, void *arg)
 	return res ? res : 1;
 }
 
+int ply_layer_is_below(int fd, const struct statx *top)
+{
+	struct statx stx, last = { 0 };
+	int at = sys_open(fd, ".", O_PATH | O_DIRECTORY, 0), err, up;
+
+	for (;; at = up) {
+		if (at < 0)
+			return at;
+		err = sys_statx(at, "", STATX_INO, &stx);
+		/* The root is its own parent. */
+		if (err || ply_same_inode(&stx, top) || ply_same_inode(&stx, &last))
+			break;
+		last = stx;
+		up = sys_open(at, "..", O_PATH | O_DIRECTORY, 0);
+		sys_close(at);
+	}
+	sys_close(at);
+	return err ? err : ply_same_inode(&stx, top);
+}
+
 int ply_layer_open_dir(int dirfd, const char *path)
 {
 	int fd = sys_openat2(dirfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, RESOLVE_INSIDE);

@@ -91,6 +91,12 @@ int ply_layer_list(int dirfd, ply_list_fn fn, void *arg);
 /* A portion of it, from *pos on (0: the beginning), which is moved on: 1 when there may be more, else 0. */
 int ply_layer_list_some(int dirfd, off_t *pos, ply_list_fn fn, void *arg);
 
+/*
+ * Is the directory fd, or one above it, that one? 1, 0 or -errno. Directories above need not be readable, only to be
+ * passed through.
+ */
+int ply_layer_is_below(int fd, const struct statx *top);
+
 /* A path to a descriptor beneath dirfd, following no symlink and leaving for no other tree. */
 int ply_layer_open_dir(int dirfd, const char *path);
 /* The same for a regular file, to be read. */

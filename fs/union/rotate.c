@@ -73,35 +73,16 @@ static int check_old(struct rotation *r)
 /* The upper cannot go into itself, nor what is in the work directory stay there. */
 static int check_target(struct rotation *r)
 {
-	struct statx upper, work, dir;
-	int fd = r->target.dirfd,
-	    err = sys_statx(r->u->layers[PLY_UPPER].root, "", STATX_INO, &upper);
+	const int tops[] = { r->u->layers[PLY_UPPER].root, r->u->upper.work_root };
+	struct statx top;
+	int err = 0;
 
-	if (!err)
-		err = sys_statx(r->u->upper.work_root, "", STATX_INO, &work);
-	if (!err)
-		err = sys_statx(fd, "", STATX_INO, &dir);
-	while (!err) {
-		uint64_t ino = dir.stx_ino;
-		int up;
-
-		if (ply_same_inode(&dir, &upper) || ply_same_inode(&dir, &work)) {
-			err = -EINVAL;
-			break;
-		}
-		up = sys_open(fd, "..", O_RDONLY | O_DIRECTORY, 0);
-		if (fd != r->target.dirfd)
-			sys_close(fd);
-		fd = up;
-		if (up < 0)
-			return up;
-		err = sys_statx(up, "", STATX_INO, &dir);
-		if (dir.stx_ino == ino)
-			break;
+	for (size_t i = 0; !err && i < sizeof(tops) / sizeof(tops[0]); i++) {
+		err = sys_statx(tops[i], "", STATX_INO, &top);
+		if (!err)
+			err = ply_layer_is_below(r->target.dirfd, &top);
 	}
-	if (fd != r->target.dirfd)
-		sys_close(fd);
-	return err;
+	return err > 0 ? -EINVAL : err;
 }
 
 static int open_spots(struct rotation *r, const char *layer)

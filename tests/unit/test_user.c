@@ -5,7 +5,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/sys.h"
 #include "elsewhere.h"
+#include "layer/layer.h"
 #include "paths.h"
 
 static void close_to_owner(struct bed *b, const char *path, mode_t mode)
@@ -187,6 +189,25 @@ static void test_a_work_directory_with_closed_leftovers_is_emptied(void **state)
 	bed_close(b);
 }
 
+/* So a layer can be made below a directory of others: of /home a user may list nothing. */
+static void test_what_lies_below_is_known_without_a_right_to_list_what_is_above(void **state)
+{
+	struct bed *b = *state;
+	struct statx top, other;
+	int in;
+
+	put_dir(b, "d/closed/in");
+	put_dir(b, "d/else");
+	in = open(bed_path(b, "d/closed/in"), O_PATH | O_DIRECTORY);
+	assert_int_equal(sys_statx(AT_FDCWD, bed_path(b, "d"), STATX_INO, &top), 0);
+	assert_int_equal(sys_statx(AT_FDCWD, bed_path(b, "d/else"), STATX_INO, &other), 0);
+	close_to_owner(b, "d/closed", 0300);
+	assert_int_equal(ply_layer_is_below(in, &top), 1);
+	assert_int_equal(ply_layer_is_below(in, &other), 0);
+	close_to_owner(b, "d/closed", 0700);
+	close(in);
+}
+
 static int group(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -196,6 +217,7 @@ static int group(void)
 		bed_test(test_marks_are_written_in_the_users_space),
 		bed_test(test_read_only_directories_are_made_and_removed),
 		bed_test(test_a_work_directory_with_closed_leftovers_is_emptied),
+		bed_test(test_what_lies_below_is_known_without_a_right_to_list_what_is_above),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -198,9 +198,9 @@ static void check_pair(struct ply_check *c, const struct where *a, const struct 
 				a->layer < 0 || b->layer < 0 ? PLY_FOUND_LAYERS_OVERLAP
 							     : PLY_FOUND_LAYER_TWICE,
 				b->layer, b->path, a->path, PLY_LEFT);
-	else if (ply_is_below(b->fd, &a->stx))
+	else if (ply_layer_is_below(b->fd, &a->stx) > 0)
 		ply_found_fault(c, PLY_FOUND_LAYERS_OVERLAP, b->layer, b->path, a->path, PLY_LEFT);
-	else if (ply_is_below(a->fd, &b->stx))
+	else if (ply_layer_is_below(a->fd, &b->stx) > 0)
 		ply_found_fault(c, PLY_FOUND_LAYERS_OVERLAP, a->layer, a->path, b->path, PLY_LEFT);
 	if (a->layer == 0 && b->layer < 0 && c->stack.has_upper &&
 	    (a->stx.stx_dev_major != b->stx.stx_dev_major ||

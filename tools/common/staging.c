@@ -196,27 +196,3 @@ void ply_staging_close(struct ply_staging *s)
 		sys_close(s->parent);
 	*s = (struct ply_staging){ .parent = -1, .fd = -1 };
 }
-
-int ply_is_below(int fd, const struct statx *top)
-{
-	struct statx stx, last = { 0 };
-	int at = sys_open(fd, ".", O_PATH | O_DIRECTORY, 0), found = 0;
-
-	while (at >= 0 && !sys_statx(at, "", STATX_INO, &stx)) {
-		int up;
-
-		found = stx.stx_ino == top->stx_ino && stx.stx_dev_major == top->stx_dev_major &&
-			stx.stx_dev_minor == top->stx_dev_minor;
-		if (found ||
-		    (stx.stx_ino == last.stx_ino && stx.stx_dev_minor == last.stx_dev_minor &&
-		     stx.stx_dev_major == last.stx_dev_major))
-			break;
-		last = stx;
-		up = sys_open(at, "..", O_PATH | O_DIRECTORY, 0);
-		sys_close(at);
-		at = up;
-	}
-	if (at >= 0)
-		sys_close(at);
-	return found;
-}

@@ -33,7 +33,4 @@ int ply_staging_publish_file(struct ply_staging *s);
 /* Closes; removes what was made and not published. */
 void ply_staging_close(struct ply_staging *s);
 
-/* Is the directory fd, or one above it, that one? */
-int ply_is_below(int fd, const struct statx *top);
-
 #endif
