@@ -26,7 +26,6 @@ enum {
 	OPT_NESTED,
 };
 
-#define EXIT_FOUND 1
 
 static const struct ply_own_option own[] = {
 	{ OPT_TO, "to", "FORM", "overlay-trusted, overlay-user, aufs or fuse-overlayfs" },
@@ -580,5 +579,5 @@ int main(int argc, char **argv)
 		return PLY_EXIT_BUSY;
 	if (err || ply_complaints() || fflush(stdout) || ferror(stdout))
 		return PLY_EXIT_TROUBLE;
-	return is_left ? EXIT_FOUND : PLY_EXIT_OK;
+	return is_left ? PLY_EXIT_FOUND : PLY_EXIT_OK;
 }

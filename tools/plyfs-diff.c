@@ -35,11 +35,11 @@ static const struct ply_tool tool = {
 	.usage = "[-a] [-U] [--stat] [-j] [-0] [-q] [-v] -l LOWER[:LOWER...] [-u UPPER]",
 	.text = "Tells what the upper, or without one the topmost layer, changes: A added, M modified, D deleted,\n"
 		"T another type, R a renamed directory, O an opaque directory in the place of one below.\n"
-		"Exit status: 0 nothing changed, 1 changes, 2 usage, 4 an error.\n",
+		"Exit status: 0 nothing changed, 1 changes, 2 trouble.\n",
 	.own = own,
 	.min = 0,
 	.max = 0,
-	.usage_exit = PLY_EXIT_USAGE,
+	.usage_exit = PLY_EXIT_TROUBLE,
 };
 
 struct diff {
@@ -576,6 +576,6 @@ int main(int argc, char **argv)
 	if (err)
 		ply_interrupt_die();
 	if (err || ply_complaints() || fflush(stdout) || ferror(stdout))
-		return PLY_EXIT_ERROR;
-	return changes(&d) ? PLY_EXIT_DIFFERENT : PLY_EXIT_OK;
+		return PLY_EXIT_TROUBLE;
+	return changes(&d) ? PLY_EXIT_FOUND : PLY_EXIT_OK;
 }

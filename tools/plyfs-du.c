@@ -27,11 +27,11 @@ static const struct ply_tool tool = {
 	.usage = "[-h] [--apparent-size] [-j] [-0] [-q] -l LOWER[:LOWER...] [-u UPPER]",
 	.text = "Tells for each layer the bytes of its files, how many of these other layers hide, and how many\n"
 		"files, directories and whiteouts it has. A file with several names counts once.\n"
-		"Exit status: 0 done, 2 usage, 4 an error; the numbers are then too small.\n",
+		"Exit status: 0 done, 2 trouble; the numbers are then too small.\n",
 	.own = own,
 	.min = 0,
 	.max = 0,
-	.usage_exit = PLY_EXIT_USAGE,
+	.usage_exit = PLY_EXIT_TROUBLE,
 };
 
 struct usage {
@@ -256,6 +256,6 @@ int main(int argc, char **argv)
 	ply_args_free(&du.args);
 	if (err == -EINTR)
 		ply_interrupt_die();
-	return err || ply_complaints() || fflush(stdout) || ferror(stdout) ? PLY_EXIT_ERROR
+	return err || ply_complaints() || fflush(stdout) || ferror(stdout) ? PLY_EXIT_TROUBLE
 									   : PLY_EXIT_OK;
 }

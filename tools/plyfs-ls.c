@@ -23,11 +23,11 @@ static const struct ply_tool tool = {
 	.usage = "[-a] [-d] [-R] [-j] [-0] [-q] [-v] -l LOWER[:LOWER...] [-u UPPER] [PATH]...",
 	.text = "Lists what a stack shows at PATH (the root), each name with the layers that it comes from, counted\n"
 		"from the top, from 0. With -a also whiteouts (w) and what is hidden.\n"
-		"Exit status: 0 done, 2 usage, 4 an error or no such path.\n",
+		"Exit status: 0 done, 2 trouble, or no such path.\n",
 	.own = own,
 	.min = 0,
 	.max = PATHS_MAX,
-	.usage_exit = PLY_EXIT_USAGE,
+	.usage_exit = PLY_EXIT_TROUBLE,
 };
 
 struct ls {
@@ -232,6 +232,6 @@ int main(int argc, char **argv)
 	ply_args_free(&ls.args);
 	if (err == -EINTR)
 		ply_interrupt_die();
-	return err || ply_complaints() || fflush(stdout) || ferror(stdout) ? PLY_EXIT_ERROR
+	return err || ply_complaints() || fflush(stdout) || ferror(stdout) ? PLY_EXIT_TROUBLE
 									   : PLY_EXIT_OK;
 }

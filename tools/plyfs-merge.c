@@ -40,11 +40,11 @@ static const struct ply_tool tool = {
 		"[--base] [--xattrs=trusted|user] [-j] [-q] [-v] -l LAYER:LAYER... [-u UPPER] TARGET",
 	.text = "Makes the directory TARGET, a layer that shows the same as the given ones, topmost first, in any\n"
 		"stack that they lay on one another in. TARGET must not exist, or be empty.\n"
-		"Exit status: 0 done, 2 usage, 3 the upper is in use, 4 an error; there is no layer then.\n",
+		"Exit status: 0 done, 2 trouble, 3 the upper is in use; there is no layer then.\n",
 	.own = own,
 	.min = 1,
 	.max = 1,
-	.usage_exit = PLY_EXIT_USAGE,
+	.usage_exit = PLY_EXIT_TROUBLE,
 };
 
 struct merge {
@@ -598,6 +598,6 @@ int main(int argc, char **argv)
 	if (err)
 		ply_interrupt_die();
 	if (!err)
-		return fflush(stdout) || ferror(stdout) ? PLY_EXIT_ERROR : PLY_EXIT_OK;
-	return err == -EBUSY ? PLY_EXIT_BUSY : PLY_EXIT_ERROR;
+		return fflush(stdout) || ferror(stdout) ? PLY_EXIT_TROUBLE : PLY_EXIT_OK;
+	return err == -EBUSY ? PLY_EXIT_BUSY : PLY_EXIT_TROUBLE;
 }

@@ -478,5 +478,5 @@ int main(int argc, char **argv)
 		return err == -EBUSY ? PLY_EXIT_BUSY : PLY_EXIT_TROUBLE;
 	if (fflush(stdout) || ferror(stdout))
 		return PLY_EXIT_TROUBLE;
-	return s.added || s.missing || s.changed ? PLY_EXIT_DIFFERENT : PLY_EXIT_OK;
+	return s.added || s.missing || s.changed ? PLY_EXIT_FOUND : PLY_EXIT_OK;
 }

@@ -42,7 +42,6 @@ static const struct ply_tool tool = {
 	.usage_exit = PLY_EXIT_TROUBLE,
 };
 
-#define EXIT_FOUND 1
 
 /* ---- telling ---- */
 
@@ -273,5 +272,5 @@ int main(int argc, char **argv)
 		return PLY_EXIT_BUSY;
 	if (err || ply_complaints() || fflush(stdout) || ferror(stdout))
 		return PLY_EXIT_TROUBLE;
-	return is_found ? EXIT_FOUND : PLY_EXIT_OK;
+	return is_found ? PLY_EXIT_FOUND : PLY_EXIT_OK;
 }

@@ -129,7 +129,7 @@ layers() {
 	tool 2 --layers=3 -l "$T/1:$T/2:$T/3"
 	tool 2 --layers=1-0 -l "$T/1:$T/2:$T/3"
 	tool 2
-	tool 4 -l "$T/none"
+	tool 2 -l "$T/none"
 }
 
 metacopy() {
@@ -163,7 +163,7 @@ data_only() {
 	prints "+from data"
 	tool 1 -U -o "lowerdir=$L,datadir+=$T/data,upperdir=$U"
 	prints "+from data"
-	tool 4 -U -l "$L" -u "$U"
+	tool 2 -U -l "$L" -u "$U"
 	"$BUILD/plyfs-ls" -R -l "$L::$T/data" -u "$U" >"$T/out" || fail "no listing"
 	eq "names" "0      - f" "$(cat "$T/out")"
 	"$BUILD/plyfs-merge" --base -q -l "$L::$T/data" -u "$U" "$T/merged" || fail "no merge"
@@ -241,7 +241,7 @@ hostile() {
 	ln -s "$T/outside" "$L/d"
 	setfattr -n trusted.overlay.redirect -v "/../../outside" "$U/d"
 	touch "$U"/$'esc\e[2Jape\n' "$U"/$'\377'
-	tool 4 -U -l "$L" -u "$U"
+	tool 2 -U -l "$L" -u "$U"
 	says "a mark there makes no sense"
 	nothing_raw
 	prints_not secret
@@ -263,7 +263,7 @@ plain_user() {
 	chown -R 12345 "$L" "$U"
 	chmod 0 "$U/kept"
 	as_user "$prog" -l "$L" -u "$U" >"$T/out" 2>"$T/err"
-	eq "status" 4 $?
+	eq "status" 2 $?
 	prints "M a"
 	says "trusted"
 	says "'kept': Permission denied"

@@ -77,7 +77,7 @@ plain_user() {
 	chown -R 12345 "$L"
 	chmod 0 "$L/closed"
 	as_user "$prog" -l "$L" >"$T/out" 2>"$T/err"
-	eq "status" 4 $?
+	eq "status" 2 $?
 	says "'closed': Permission denied"
 	eq "mode" 0 "$(stat -c %a "$L/closed")"
 	grep -q "^total" "$T/out" || fail "no numbers"

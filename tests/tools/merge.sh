@@ -185,13 +185,13 @@ target() {
 	empty
 	mkdir "$S" "$L/d"
 	touch "$S/something"
-	tool 4 -l "$L" "$S"
+	tool 2 -l "$L" "$S"
 	says "not an empty directory"
 	rm "$S/something"
 	tool 0 -l "$L" "$S"
-	tool 4 -l "$L" "$L/d/in"
+	tool 2 -l "$L" "$L/d/in"
 	says "within a layer"
-	tool 4 -l "$L" /
+	tool 2 -l "$L" /
 	tool 2 -l "$L"
 	tool 2 "$S"
 	eq "left behind" "" "$(find "$T" -maxdepth 1 -name '.*plyfs-*')"
@@ -202,7 +202,7 @@ data_gone() {
 	empty
 	truncate -s 10 "$L/f"
 	setfattr -n trusted.overlay.metacopy "$L/f"
-	tool 4 --base -l "$L" "$S"
+	tool 2 --base -l "$L" "$S"
 	says "data is in no layer"
 	[ ! -e "$S" ] || fail "there is a layer"
 	tool 0 -l "$L" "$S"

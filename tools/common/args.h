@@ -11,12 +11,6 @@
 #include "cli.h"
 #include "stack.h"
 
-enum {
-	PLY_EXIT_DIFFERENT = 1,
-	PLY_EXIT_USAGE = 2,
-	PLY_EXIT_ERROR = 4,
-};
-
 /* An option of one tool. */
 struct ply_own_option {
 	int letter; /* or a number from 256 on for one without */

@@ -9,10 +9,12 @@
 
 #include "progress.h"
 
+/* Of all but plyfs-check, which ends as fsck does. */
 enum ply_exit {
-	PLY_EXIT_OK = 0,
-	PLY_EXIT_TROUBLE = 2,
-	PLY_EXIT_BUSY = 3, /* mounted, or locked by another tool */
+	PLY_EXIT_OK = 0,      /* done, and nothing found by those that look for something */
+	PLY_EXIT_FOUND = 1,   /* a difference, or something to do */
+	PLY_EXIT_TROUBLE = 2, /* wrong usage or an error */
+	PLY_EXIT_BUSY = 3,    /* mounted, or locked by another tool */
 };
 
 struct ply_cli {
