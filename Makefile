@@ -33,7 +33,8 @@ Q := $(if $(V),,@)
 objects = $(patsubst %.c,$(OBJ)/%.o,$(1))
 
 lib_src    := $(wildcard fs/base/*.c fs/layer/*.c fs/union/*.c)
-wire_src   := $(wildcard fs/main.c fs/options.c fs/wire/*.c)
+option_src := $(wildcard fs/option*.c)
+wire_src   := $(wildcard fs/main.c fs/wire/*.c) $(option_src)
 common_src := $(wildcard tools/common/*.c)
 tool_src   := $(wildcard tools/plyfs-*.c)
 diff_src   := $(wildcard tests/diff/*.c)
@@ -46,10 +47,11 @@ programs := $(plyfs) $(tools)
 plydiff  := $(if $(diff_src),$(BUILD)/tests/plydiff)
 recorder := $(BUILD)/tests/recorder
 
-# tests/SUITE/test_X.c is a program of its own; the suite's other files are linked into each of them.
+# tests/SUITE/test_X.c is a program of its own; the suite's other files are linked into each of them, the command line into unit's.
 suites      := unit mount crash fuzz bench
 suite_tests  = $(patsubst %.c,$(BUILD)/%,$(wildcard tests/$(1)/test_*.c))
-suite_common = $(call objects,$(filter-out tests/$(1)/test_% tests/crash/recorder.c,$(wildcard tests/$(1)/*.c)))
+suite_common = $(call objects,$(filter-out tests/$(1)/test_% tests/crash/recorder.c,$(wildcard tests/$(1)/*.c)) \
+		$(if $(filter unit,$(1)),$(option_src)))
 test_programs := $(foreach s,$(suites),$(call suite_tests,$(s))) $(plydiff) $(recorder)
 
 man_src := $(wildcard docs/*.1.scd docs/*.8.scd)

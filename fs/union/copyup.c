@@ -299,16 +299,6 @@ static int publish_nameless(struct ply_union *u, struct copy *c)
 	return node->held ? 0 : -ENOMEM;
 }
 
-/* A removed name may stay, as the way to the lower inode, while others come. */
-static struct ply_name *live_name_locked(struct ply_node *node)
-{
-	struct ply_name *name = node->names;
-
-	while (name && name->dead)
-		name = name->next;
-	return name;
-}
-
 /* The directory of the name by which a node is brought up, with a reference, or NULL: it has no name. */
 static struct ply_node *get_parent(struct ply_union *u, struct ply_node *node)
 {
@@ -316,7 +306,7 @@ static struct ply_node *get_parent(struct ply_union *u, struct ply_node *node)
 	struct ply_name *name;
 
 	pthread_mutex_lock(&u->tree);
-	name = live_name_locked(node);
+	name = ply_name_live_locked(node);
 	if (name) {
 		parent = name->parent;
 		parent->refs++;
@@ -332,7 +322,7 @@ static struct ply_name *name_in(struct ply_union *u, struct ply_node *node,
 	struct ply_name *name;
 
 	pthread_mutex_lock(&u->tree);
-	name = live_name_locked(node);
+	name = ply_name_live_locked(node);
 	pthread_mutex_unlock(&u->tree);
 	return name && name->parent == parent ? name : NULL;
 }

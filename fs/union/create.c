@@ -14,6 +14,7 @@
 #include "union/data.h"
 #include "union/lookup.h"
 #include "union/origin.h"
+#include "union/resolve.h"
 
 /* One making. */
 struct making {

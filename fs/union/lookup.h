@@ -24,9 +24,6 @@ int ply_attach_new(struct ply_union *u, struct ply_node *dir, const char *name,
 /* 1 when the union shows the name, 0 when not. dir->lock is held. */
 int ply_name_shows(struct ply_union *u, struct ply_node *dir, const char *name);
 
-/* 1 when the lower layers alone would show the name, 0 when not. dir->lock is held. */
-int ply_lower_shows(struct ply_union *u, struct ply_node *dir, const char *name);
-
 /* The merged listing of dir, built when there is none. dir->lock is held. -ENOMEM and errors of reading. */
 int ply_listing_get(struct ply_union *u, struct ply_node *dir, struct ply_listing **out);
 

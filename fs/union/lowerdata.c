@@ -144,9 +144,7 @@ static int path_to_data(struct ply_union *u, struct ply_node *node, const struct
 	if (below < 0)
 		return below;
 	pthread_mutex_lock(&u->tree);
-	name = node->names;
-	while (name && name->dead)
-		name = name->next;
+	name = ply_name_live_locked(node);
 	pthread_mutex_unlock(&u->tree);
 	/* Without a name it is not to get another one either. */
 	if (!name)

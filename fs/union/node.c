@@ -370,6 +370,15 @@ int ply_name_add(struct ply_union *u, struct ply_node *node, struct ply_node *di
 	return 0;
 }
 
+struct ply_name *ply_name_live_locked(const struct ply_node *node)
+{
+	struct ply_name *name = node->names;
+
+	while (name && name->dead)
+		name = name->next;
+	return name;
+}
+
 struct ply_name *ply_name_of(struct ply_union *u, struct ply_node *node, struct ply_node *dir,
 			     const char *text)
 {
@@ -479,9 +488,7 @@ int ply_node_has_name(struct ply_union *u, struct ply_node *node)
 	int has;
 
 	pthread_mutex_lock(&u->tree);
-	has = node == u->root;
-	for (const struct ply_name *name = node->names; name && !has; name = name->next)
-		has = !name->dead;
+	has = node == u->root || ply_name_live_locked(node);
 	pthread_mutex_unlock(&u->tree);
 	return has;
 }

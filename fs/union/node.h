@@ -306,6 +306,8 @@ enum ply_name_how {
 };
 int ply_name_add(struct ply_union *u, struct ply_node *node, struct ply_node *dir, const char *name,
 		 unsigned how, struct ply_name **out);
+/* The first of node's names that the union shows: a removed one may stay, as the way below, while others come. NULL: none. tree is held. */
+struct ply_name *ply_name_live_locked(const struct ply_node *node);
 /* The live record of a name of node, or NULL. */
 struct ply_name *ply_name_of(struct ply_union *u, struct ply_node *node, struct ply_node *dir,
 			     const char *name);

@@ -13,6 +13,7 @@
 #include "union/data.h"
 #include "union/index.h"
 #include "union/lookup.h"
+#include "union/resolve.h"
 #include "union/settle.h"
 #include "union/sync.h"
 

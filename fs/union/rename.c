@@ -12,36 +12,14 @@
 #include "union/copyup.h"
 #include "union/index.h"
 #include "union/lookup.h"
+#include "union/move.h"
 #include "union/movedir.h"
 #include "union/origin.h"
 #include "union/redirect.h"
 #include "union/remove.h"
+#include "union/resolve.h"
 #include "union/settle.h"
 #include "union/subtree.h"
-#include "union/sync.h"
-
-/* One end: a name in a directory, and what has it. */
-struct end {
-	struct ply_node *dir;
-	const char *name;
-	struct ply_node *node; /* a reference; NULL: nothing has the target's name */
-	struct ply_name *record;
-	struct ply_fd *fd;	 /* the upper directory */
-	int covers;		 /* a lower layer shows the name */
-	struct ply_moved *moved; /* directories: what is remembered after the move */
-};
-
-struct renaming {
-	struct ply_union *u;
-	struct end from, to;
-	unsigned flags;
-	uint64_t to_version; /* of the target's directory, when the name was looked for */
-	int moves_dir;
-	int copies; /* no redirects: all content of directories that move is brought up */
-	struct ply_name *new_from, *new_to; /* records for after the move */
-	struct ply_work_name litter;
-	int has_litter;
-};
 
 static int is_below(struct ply_union *u, const struct ply_node *node, const struct ply_node *above)
 {
@@ -57,7 +35,7 @@ static int is_below(struct ply_union *u, const struct ply_node *node, const stru
 }
 
 /* What can be said of a rename before anything is brought up, and once more under the locks. */
-static int check(const struct renaming *r)
+static int check(const struct ply_renaming *r)
 {
 	const struct ply_node *from = r->from.node, *to = r->to.node;
 	int exchange = (r->flags & RENAME_EXCHANGE) != 0;
@@ -77,7 +55,7 @@ static int check(const struct renaming *r)
 	return 0;
 }
 
-static int check_empty(const struct renaming *r)
+static int check_empty(const struct ply_renaming *r)
 {
 	int empty = ply_dir_is_empty(r->u, r->to.node);
 
@@ -87,7 +65,7 @@ static int check_empty(const struct renaming *r)
 }
 
 /* Before a whole tree is copied for nothing; it is looked at once more under all locks. */
-static int check_target(const struct renaming *r)
+static int check_target(const struct ply_renaming *r)
 {
 	int err;
 
@@ -100,13 +78,13 @@ static int check_target(const struct renaming *r)
 	return err;
 }
 
-static int bring_up_moving(const struct renaming *r, struct ply_node *node)
+static int bring_up_moving(const struct ply_renaming *r, struct ply_node *node)
 {
 	return r->copies && ply_is_merged(node) ? ply_copyup_tree(r->u, node)
 						: ply_copyup_to_move(r->u, node);
 }
 
-static int bring_up(const struct renaming *r)
+static int bring_up(const struct ply_renaming *r)
 {
 	int err = check_target(r);
 
@@ -122,7 +100,7 @@ static int bring_up(const struct renaming *r)
 }
 
 /* Moves between directories exclude each other: what check found of who is below whom then stays. */
-static void lock_all(const struct renaming *r)
+static void lock_all(const struct ply_renaming *r)
 {
 	if (r->from.dir != r->to.dir || r->moves_dir)
 		pthread_mutex_lock(&r->u->rename_lock);
@@ -130,7 +108,7 @@ static void lock_all(const struct renaming *r)
 							    r->to.node });
 }
 
-static void unlock_all(const struct renaming *r)
+static void unlock_all(const struct ply_renaming *r)
 {
 	ply_nodes_unlock((struct ply_node *[PLY_LOCK_NODES]){ r->from.dir, r->to.dir, r->from.node,
 							      r->to.node });
@@ -139,7 +117,7 @@ static void unlock_all(const struct renaming *r)
 }
 
 /* Under the locks: are both names still what was found? */
-static int revalidate(struct renaming *r)
+static int revalidate(struct ply_renaming *r)
 {
 	int shows;
 
@@ -158,7 +136,7 @@ static int revalidate(struct renaming *r)
 	return check(r);
 }
 
-static int open_end(struct renaming *r, struct end *e)
+static int open_end(struct ply_renaming *r, struct ply_rename_end *e)
 {
 	int err;
 
@@ -171,7 +149,8 @@ static int open_end(struct renaming *r, struct end *e)
 	return ply_dir_open(r->u, e->dir, PLY_UPPER, &e->fd);
 }
 
-static int prepare_dir(struct renaming *r, struct end *moving, const struct end *goal)
+static int prepare_dir(struct ply_renaming *r, struct ply_rename_end *moving,
+		       const struct ply_rename_end *goal)
 {
 	const struct ply_moving m = {
 		.node = moving->node,
@@ -192,7 +171,7 @@ static int prepare_dir(struct renaming *r, struct end *moving, const struct end 
 }
 
 /* The inode that loses its name must go on; without a descriptor it goes on in the work directory. */
-static int keep_target(struct renaming *r)
+static int keep_target(struct ply_renaming *r)
 {
 	struct ply_node *to = r->to.node;
 	struct ply_work_name *tmp = &r->litter;
@@ -213,234 +192,15 @@ static int keep_target(struct renaming *r)
 	return err;
 }
 
-static int move(const struct renaming *r, unsigned flags)
-{
-	return sys_rename(r->from.fd->fd, r->from.name, r->to.fd->fd, r->to.name, flags);
-}
-
-/* The two names change places; what comes to the old one may be a whiteout, or full of them. */
-static int swap(const struct renaming *r)
-{
-	struct ply_layer *upper = r->u->upper.layer;
-	int err = -EINVAL;
-
-	if (!ply_layer_lacks(upper, PLY_LACKS_EXCHANGE))
-		err = move(r, RENAME_EXCHANGE);
-	if (err != -EINVAL && err != -ENOSYS)
-		return err;
-	ply_layer_set_lack(upper, PLY_LACKS_EXCHANGE);
-	return -EINVAL;
-}
-
-/* Takes the old target from the source's name, to which it was swapped. */
-static int clear_source(struct renaming *r)
-{
-	struct ply_upper *up = &r->u->upper;
-	int err;
-
-	if (!ply_node_is_dir(r->to.node))
-		return r->from.covers ? ply_upper_whiteout_over(up, r->from.fd->fd, r->from.name)
-				      : sys_unlink(r->from.fd->fd, r->from.name);
-	if (r->from.covers) {
-		err = ply_upper_whiteout_swap(up, r->from.fd->fd, r->from.name, &r->litter);
-	} else {
-		r->litter = ply_work_new_name(up);
-		err = ply_layer_rename(r->from.fd->fd, r->from.name, up->work, r->litter.text, 0);
-	}
-	r->has_litter = !err;
-	return err;
-}
-
-/* Over something in the upper, so that until the end there is a way back. */
-static int move_by_swap(struct renaming *r)
-{
-	int err = swap(r);
-
-	if (err)
-		return err;
-	err = clear_source(r);
-	if (err)
-		move(r, RENAME_EXCHANGE);
-	return err;
-}
-
-/* Without exchange: the target's marks go first, and it is opaque before that. */
-static int move_over_marks(struct renaming *r)
-{
-	struct ply_fd *fd;
-	int err = ply_upper_set_opaque(&r->u->upper, r->to.fd->fd, r->to.name);
-
-	if (!err)
-		err = ply_dir_open(r->u, r->to.node, PLY_UPPER, &fd);
-	if (err)
-		return err;
-	err = ply_upper_clear_marks(&r->u->upper, fd->fd);
-	ply_fd_put(r->u->fds, fd);
-	if (!err)
-		err = move(r, 0);
-	if (!err && r->from.covers)
-		err = ply_upper_whiteout(&r->u->upper, r->from.fd->fd, r->from.name);
-	return err;
-}
-
-/* A directory cannot replace a whiteout, which goes before: a way for file systems that cannot exchange. */
-static int move_after_whiteout(const struct renaming *r)
-{
-	struct ply_upper *up = &r->u->upper;
-	int err = sys_unlink(r->to.fd->fd, r->to.name);
-
-	if (err)
-		return err;
-	err = move(r, 0);
-	if (err) {
-		ply_upper_whiteout(up, r->to.fd->fd, r->to.name);
-		return err;
-	}
-	return r->from.covers ? ply_upper_whiteout(up, r->from.fd->fd, r->from.name) : 0;
-}
-
-/* Onto a whiteout, by changing places with it: it is then where one is needed, or removed. */
-static int move_over_whiteout(struct renaming *r)
-{
-	int err = r->from.covers ? ply_upper_announce(&r->u->upper, r->from.fd->fd) : 0;
-
-	if (!err)
-		err = swap(r);
-	if (err == -EINVAL && ply_node_is_dir(r->from.node))
-		return move_after_whiteout(r);
-	/* One that hides nothing does no harm if it stays. */
-	if (!err && !r->from.covers)
-		sys_unlink(r->from.fd->fd, r->from.name);
-	return err;
-}
-
-/* While a .wh. mark and the file are both there the file wins. */
-static int move_with_aufs(struct renaming *r)
-{
-	struct ply_upper *up = &r->u->upper;
-	int err = ply_upper_whiteout(up, r->from.fd->fd, r->from.name);
-
-	if (err)
-		return err;
-	err = move(r, 0);
-	if (err)
-		ply_upper_clear_aufs(up, r->from.fd->fd, r->from.name);
-	return err;
-}
-
-/* Has the upper something of the target's name that is no whiteout? */
-static int target_in_upper(const struct renaming *r)
-{
-	return r->to.node && ply_node_in_upper(r->to.node) &&
-	       (ply_node_is_dir(r->to.node) || r->to.record->in_upper);
-}
-
-/* In two steps, with a way back from the first. */
-static int move_then_whiteout(struct renaming *r)
-{
-	int err = -EINVAL;
-
-	if (target_in_upper(r))
-		err = move_by_swap(r);
-	else if (!r->to.node && r->to.covers)
-		err = move_over_whiteout(r);
-	if (err != -EINVAL)
-		return err;
-	err = move(r, 0);
-	if (err)
-		return err;
-	err = ply_upper_whiteout(&r->u->upper, r->from.fd->fd, r->from.name);
-	if (err && !target_in_upper(r)) {
-		sys_rename(r->to.fd->fd, r->to.name, r->from.fd->fd, r->from.name, 0);
-		if (!r->to.node && r->to.covers)
-			ply_upper_whiteout(&r->u->upper, r->to.fd->fd, r->to.name);
-	}
-	return err;
-}
-
-/* With a whiteout left behind, in one step where the file system can. */
-static int move_with_whiteout(struct renaming *r)
-{
-	struct ply_upper *up = &r->u->upper;
-	int err = -EINVAL;
-
-	if (up->kind == PLY_KIND_AUFS)
-		return move_with_aufs(r);
-	if (up->kind == PLY_KIND_CHAR && !ply_layer_lacks(up->layer, PLY_LACKS_RENAME_WHITEOUT)) {
-		err = move(r, RENAME_WHITEOUT);
-		if (err == -EINVAL || err == -EPERM)
-			ply_layer_set_lack(up->layer, PLY_LACKS_RENAME_WHITEOUT);
-	}
-	return err == -EINVAL || err == -EPERM ? move_then_whiteout(r) : err;
-}
-
-/* Is a whiteout left where the source was by the rename itself, if one is needed? */
-static int moves_in_one_step(const struct renaming *r)
-{
-	const struct ply_upper *up = &r->u->upper;
-
-	return !r->from.covers || (up->kind == PLY_KIND_CHAR &&
-				   !ply_layer_lacks(up->layer, PLY_LACKS_RENAME_WHITEOUT));
-}
-
-/* A target directory shows nothing, but its upper may hold marks, over which no rename goes. */
-static int move_over_dir(struct renaming *r)
-{
-	int err = -EOPNOTSUPP;
-
-	if (moves_in_one_step(r))
-		err = ply_moving_clear_target(r->u, r->to.node, r->to.fd->fd, r->to.name,
-					      &r->litter);
-	if (err != -EOPNOTSUPP) {
-		r->has_litter = !err;
-		return err ? err : move(r, r->from.covers ? RENAME_WHITEOUT : 0);
-	}
-	err = 0;
-	/* Where it lies until it is gone it must show nothing either. */
-	if (r->from.covers || ply_is_merged(r->to.node))
-		err = ply_upper_set_opaque(&r->u->upper, r->to.fd->fd, r->to.name);
-	if (!err)
-		err = move_by_swap(r);
-	return err == -EINVAL ? move_over_marks(r) : err;
-}
-
-static int move_on_disk(struct renaming *r)
-{
-	int err;
-
-	if (r->flags & RENAME_EXCHANGE)
-		return move(r, RENAME_EXCHANGE);
-	err = r->from.covers ? move_with_whiteout(r) : move(r, 0);
-	if (err == -ENOTDIR && ply_node_is_dir(r->from.node))
-		err = move_over_whiteout(r);
-	if ((err == -ENOTEMPTY || err == -EEXIST) && r->to.node && ply_node_is_dir(r->to.node))
-		err = move_over_dir(r);
-	if (!err)
-		ply_upper_clear_aufs(&r->u->upper, r->to.fd->fd, r->to.name);
-	return err;
-}
-
-static int move_together(struct renaming *r)
-{
-	int err;
-
-	if (!r->from.covers && !(r->flags & RENAME_EXCHANGE))
-		return move_on_disk(r);
-	ply_sync_together(r->u);
-	err = move_on_disk(r);
-	ply_sync_together(r->u);
-	return err;
-}
-
 /* What only a lower layer has by this name, while another name or the index has it in the upper. */
-static int link_up(struct renaming *r, struct end *e)
+static int link_up(struct ply_renaming *r, struct ply_rename_end *e)
 {
 	if (ply_node_is_dir(e->node) || e->record->in_upper)
 		return 0;
 	return ply_index_link_up(r->u, e->node, e->record, e->fd->fd);
 }
 
-static int prepare(struct renaming *r)
+static int prepare(struct ply_renaming *r)
 {
 	int err = prepare_dir(r, &r->from, &r->to);
 
@@ -463,7 +223,7 @@ static int prepare(struct renaming *r)
 }
 
 /* The target has lost its name. */
-static void bury_target(struct renaming *r)
+static void bury_target(struct ply_renaming *r)
 {
 	struct ply_node *to = r->to.node;
 	struct ply_name *parked = NULL;
@@ -491,7 +251,7 @@ static void bury_target(struct renaming *r)
 	}
 }
 
-static void install_moved(struct ply_union *u, struct end *moving)
+static void install_moved(struct ply_union *u, struct ply_rename_end *moving)
 {
 	if (moving->moved)
 		ply_moved_install(u, moving->node, moving->moved);
@@ -499,7 +259,7 @@ static void install_moved(struct ply_union *u, struct end *moving)
 }
 
 /* The move in memory: cannot fail. */
-static void move_in_memory(struct renaming *r)
+static void move_in_memory(struct ply_renaming *r)
 {
 	struct ply_union *u = r->u;
 	mode_t from_type = ply_node_type(r->from.node);
@@ -520,7 +280,7 @@ static void move_in_memory(struct renaming *r)
 	r->new_from = r->new_to = NULL;
 }
 
-static int rename_locked(struct renaming *r)
+static int rename_locked(struct ply_renaming *r)
 {
 	int err = revalidate(r);
 
@@ -537,7 +297,7 @@ static int rename_locked(struct renaming *r)
 	if (!err) {
 		if (r->moves_dir)
 			atomic_fetch_add(&r->u->moves_begun, 1);
-		err = move_together(r);
+		err = ply_move(r);
 		if (!err)
 			move_in_memory(r);
 		else if (r->to.node && !(r->flags & RENAME_EXCHANGE))
@@ -557,7 +317,7 @@ static int rename_locked(struct renaming *r)
 	return err;
 }
 
-static int rename_found(struct renaming *r)
+static int rename_found(struct ply_renaming *r)
 {
 	int err;
 
@@ -578,7 +338,7 @@ static int rename_found(struct renaming *r)
 	return err;
 }
 
-static int rename_once(struct renaming *r)
+static int rename_once(struct ply_renaming *r)
 {
 	int err = ply_find(r->u, r->from.dir, r->from.name, &r->from.node, NULL);
 
@@ -604,7 +364,7 @@ static int rename_once(struct renaming *r)
 int ply_rename(struct ply_union *u, struct ply_node *dir, const char *name, struct ply_node *newdir,
 	       const char *newname, unsigned flags)
 {
-	struct renaming r = {
+	struct ply_renaming r = {
 		.u = u,
 		.from = { .dir = dir, .name = name },
 		.to = { .dir = newdir, .name = newname },
