@@ -113,7 +113,8 @@ const char *ply_aufs_target(const char *disk)
 {
 	const char *target = disk + PLY_AUFS_PREFIX_LEN;
 
-	if (!*target)
+	/* Nor do the directory itself and its parent have whiteouts: who went there would leave the layer. */
+	if (!*target || !strcmp(target, ".") || !strcmp(target, ".."))
 		return NULL;
 	return strncmp(disk, PLY_AUFS_META, sizeof(PLY_AUFS_META) - 1) || ply_is_kept_name(target)
 		       ? target

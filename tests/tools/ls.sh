@@ -126,6 +126,22 @@ hostile() {
 	says "makes no sense"
 }
 
+# A mark .wh.NAME whose name is the directory itself, or the one above it, is followed nowhere by any program.
+marks_of_dots() {
+	fresh
+	mkdir -p "$T/up/d" "$L/d"
+	touch "$T/up/.wh.." "$T/up/.wh..." "$T/up/d/.wh.." "$T/up/d/.wh..." "$L/d/f"
+	tool 0 -R -a -l "$T/up:$L"
+	eq "ls" "0+1    d d 1      - d/f" "$(words cat "$T/out")"
+	prog=$BUILD/plyfs-du tool 0 -j -l "$T/up:$L"
+	prog=$BUILD/plyfs-diff tool 0 -l "$T/up:$L"
+	eq "diff" "" "$(cat "$T/out")"
+	prog=$BUILD/plyfs-merge tool 0 -l "$T/up:$L" "$T/merged"
+	eq "merge" "d d/f" "$(cd "$T/merged" && words find . -mindepth 1 -printf '%P\n')"
+	prog=$BUILD/plyfs-vacuum tool 0 -n -l "$L" -u "$T/up" -w "$W"
+	prog=$BUILD/plyfs-convert tool 2 -n --to=overlay-user "$T/up"
+}
+
 # Each redirect leads to two more below: without a bound that would be 2^30 searches.
 many_redirects() {
 	need_root
@@ -148,6 +164,7 @@ check "the tree that plyfs shows, after random changes in four layers with renam
 check "the tree that overlayfs shows, after random changes with redirects and metacopy" like_overlayfs
 check "any depth" deep
 check "no redirect or symlink leads out, nothing is printed raw" hostile
+check "no mark of a directory itself or of its parent leads out" marks_of_dots
 check "redirects that multiply are given up" many_redirects
 check "help, version, usage" common_words
 finish

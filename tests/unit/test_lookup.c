@@ -286,7 +286,7 @@ static void test_a_users_name_is_never_an_aufs_mark_on_disk(void **state)
 		"x",
 		".whx",
 		"x.wh.",
-		".",
+		"...",
 	};
 	char disk[PLY_NAME_MAX + 1], back[PLY_NAME_MAX + 1], whiteout[2 * PLY_NAME_MAX];
 	char longest[PLY_NAME_MAX - PLY_AUFS_KEPT_LEN + PLY_AUFS_PREFIX_LEN + 1] = ".wh.",
@@ -308,6 +308,9 @@ static void test_a_users_name_is_never_an_aufs_mark_on_disk(void **state)
 	assert_null(ply_aufs_target(PLY_AUFS_OPAQUE));
 	assert_null(ply_aufs_target(".wh..wh.plnk"));
 	assert_null(ply_aufs_target(".wh."));
+	assert_null(ply_aufs_target(".wh.."));
+	assert_null(ply_aufs_target(".wh..."));
+	assert_string_equal(ply_aufs_target(".wh...."), "...");
 	assert_int_equal(strlen(ply_name_to_disk(longest, disk)), PLY_NAME_MAX);
 	assert_ptr_equal(ply_name_to_disk(longer, disk), longer);
 	assert_true(ply_is_aufs_name(longer));

@@ -47,13 +47,12 @@ static int look_at_aufs(const struct ply_convert_dir *d, struct ply_convert_entr
 		e->turn = PLY_TURN_DROP;
 		return 0;
 	}
-	if (*e->hidden && !ply_aufs_target(e->name)) {
+	if (starts(e->name, PLY_AUFS_META) && !ply_aufs_target(e->name)) {
 		if (!strcmp(e->name, PLY_AUFS_OPAQUE) && !S_ISREG(e->stx.stx_mode))
 			e->why = why_user_file;
 		return 0;
 	}
-	if (!*e->hidden || !strcmp(e->hidden, ".") || !strcmp(e->hidden, "..") ||
-	    !S_ISREG(e->stx.stx_mode) || e->stx.stx_size) {
+	if (!ply_aufs_target(e->name) || !S_ISREG(e->stx.stx_mode) || e->stx.stx_size) {
 		e->why = why_user_file;
 		return 0;
 	}

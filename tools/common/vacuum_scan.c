@@ -115,7 +115,7 @@ static int on_aufs(const struct entry *e)
 	const char *name = ply_aufs_target(e->name);
 	struct ply_part *part = &e->at->dirs->parts[0];
 
-	if (!name || !strcmp(name, ".") || !strcmp(name, "..") || !S_ISREG(e->stx.stx_mode))
+	if (!name || !S_ISREG(e->stx.stx_mode))
 		return stays(e);
 	/* Beside a directory it says something of that; what is beside a file goes when the file has gone. */
 	if (!sys_access(e->fd, name) && !ply_part_whiteout(&e->v->stack, part, name))
