@@ -286,7 +286,7 @@ static void test_a_users_name_is_never_an_aufs_mark_on_disk(void **state)
 		"x",
 		".whx",
 		"x.wh.",
-		".",
+		"...",
 	};
 	char disk[PLY_NAME_MAX + 1], back[PLY_NAME_MAX + 1], whiteout[2 * PLY_NAME_MAX];
 	char longest[PLY_NAME_MAX - PLY_AUFS_KEPT_LEN + PLY_AUFS_PREFIX_LEN + 1] = ".wh.",
