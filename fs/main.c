@@ -117,6 +117,14 @@ static int is_settling(const char *work)
 	return is;
 }
 
+static const enum ply_sync sync_of[] = {
+	[PLY_FSYNC_OFF] = PLY_SYNC_NOT,
+	[PLY_FSYNC_ON] = PLY_SYNC,
+	[PLY_FSYNC_VOLATILE] = PLY_SYNC_VOLATILE,
+	[PLY_FSYNC_AUTO] = PLY_SYNC,
+	[PLY_FSYNC_STRICT] = PLY_SYNC,
+};
+
 static int open_union(struct program *p)
 {
 	const struct ply_options *o = &p->opts;
@@ -132,7 +140,7 @@ static int open_union(struct program *p)
 		.redirect_dir = (enum ply_redirect_dir)o->redirect_dir,
 		.owners = (enum ply_owner_place)o->owners,
 		.lax_owners = ply_ids_are_squashed(&o->ids),
-		.sync = o->sync,
+		.sync = sync_of[o->fsync],
 		.metacopy = o->metacopy,
 		.no_index = !o->index,
 		.lowers_change = o->timeout < PLY_TIMEOUT_MAX,
@@ -167,7 +175,7 @@ static unsigned wire_flags(const struct ply_options *o)
 	/* The kernel asks for no size of a file for which it collects writes. */
 	if (o->writeback == PLY_WRITEBACK_AUTO ? writable && !recheck : o->writeback)
 		flags |= PLY_WIRE_WRITEBACK;
-	if (o->sync)
+	if (sync_of[o->fsync] == PLY_SYNC)
 		flags |= PLY_WIRE_SYNC;
 	if (!o->noxattrs)
 		flags |= PLY_WIRE_XATTR;

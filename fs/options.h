@@ -14,6 +14,15 @@
 /* Seconds; so long that it means for ever. */
 #define PLY_TIMEOUT_MAX 1e9
 
+/* auto and strict are the kernel's words for what is always so here. */
+enum ply_fsync {
+	PLY_FSYNC_OFF,
+	PLY_FSYNC_ON,
+	PLY_FSYNC_VOLATILE,
+	PLY_FSYNC_AUTO,
+	PLY_FSYNC_STRICT,
+};
+
 enum ply_writeback {
 	PLY_WRITEBACK_OFF,
 	PLY_WRITEBACK_ON,
@@ -28,7 +37,7 @@ struct ply_options {
 	char *mountpoint;
 	char *fsname, *subtype;
 	double timeout;
-	int sync;      /* 0, 1 */
+	int fsync;     /* enum ply_fsync */
 	int writeback; /* enum ply_writeback */
 	int noxattrs, noacl;
 	int whiteout;	  /* enum ply_whiteout_form */

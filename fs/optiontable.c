@@ -6,6 +6,8 @@
 
 #define FIELD(name) offsetof(struct ply_options, name)
 
+/* As enum ply_fsync. */
+static const char *const fsync_words[] = { "0", "1", "volatile", "auto", "strict", NULL };
 static const char *const writeback_words[] = { "0", "1", "auto", NULL };
 static const char *const whiteout_words[] = { "auto", "char", "xattr", "aufs", NULL };
 /* As enum ply_redirect_dir. */
@@ -31,11 +33,11 @@ const struct ply_option ply_option_table[] = {
 	{ .names = "timeout", .kind = PLY_OPTION_SECONDS, .field = FIELD(timeout), .preset = "1e9",
 	  .arg = "SECONDS",
 	  .help = "how long the kernel may keep names and attributes" },
-	{ .names = "fsync sync", .kind = PLY_OPTION_SWITCH, .field = FIELD(sync), .preset = "1",
-	  .arg = "0|1",
-	  .help = "0: fsync does nothing" },
-	{ .names = "volatile", .kind = PLY_OPTION_FLAG, .field = FIELD(sync), .number = 0,
-	  .help = "the same as fsync=0" },
+	{ .names = "fsync sync", .kind = PLY_OPTION_CHOICE, .field = FIELD(fsync), .words = fsync_words,
+	  .preset = "1", .arg = "0|1|volatile|auto|strict",
+	  .help = "0: fsync does nothing; volatile: and a mark says so to later mounts" },
+	{ .names = "volatile", .kind = PLY_OPTION_FLAG, .field = FIELD(fsync), .number = PLY_FSYNC_VOLATILE,
+	  .help = "the same as fsync=volatile" },
 	{ .names = "writeback", .kind = PLY_OPTION_CHOICE, .field = FIELD(writeback),
 	  .words = writeback_words, .preset = "auto", .arg = "0|1|auto",
 	  .help = "the kernel collects writes; auto: where the mount is writable" },

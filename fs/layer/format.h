@@ -76,7 +76,9 @@ _Static_assert(sizeof(PLY_AUFS_KEPT) - 1 == PLY_AUFS_KEPT_LEN, "its length");
 #define PLY_WORK_DIR "work"	/* what is being built; emptied at every start */
 #define PLY_WORK_WHITEOUT "#wh" /* the whiteout that all others are links of */
 
-#define PLY_WORK_INCOMPAT "incompat" /* in it, by the kernel: what a volatile mount leaves */
+#define PLY_WORK_INCOMPAT "incompat" /* in it: what is not to be mounted by who does not know it */
+#define PLY_INCOMPAT_VOLATILE "volatile" /* in that: a volatile mount was here */
+#define PLY_INCOMPAT_DIRTY "dirty" /* in that: empty, or the 16 bytes of the boot's id by plyfs */
 
 #define PLY_UNSETTLED                                                                              \
 	"unsettled" /* there while inodes in the upper have marks that are to be taken off */

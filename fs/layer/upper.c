@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/sys.h"
+#include "layer/incompat.h"
 #include "layer/probe.h"
 
 struct ply_work_name ply_work_new_name(struct ply_upper *up)
@@ -27,6 +28,11 @@ struct emptying {
 	int removed;
 };
 
+static int is_kept(const struct ply_upper *up, int dirfd, const char *name)
+{
+	return up->is_volatile && dirfd == up->work && !strcmp(name, PLY_WORK_INCOMPAT);
+}
+
 /*
  * Removes one entry. A directory is not descended into but moved to the top of the work directory, from
  * where a later round takes it: so any depth is removed with one descriptor.
@@ -38,6 +44,8 @@ static int remove_entry(void *arg, const char *name, unsigned char type, uint64_
 	int err = -EISDIR;
 
 	(void)ino;
+	if (is_kept(e->up, e->dirfd, name))
+		return 0;
 	e->removed = 1;
 	if (type != DT_DIR)
 		err = sys_unlink(e->dirfd, name);
@@ -96,6 +104,7 @@ int ply_work_remove(struct ply_upper *up, const char *name)
 }
 
 struct first_dir {
+	const struct ply_upper *up;
 	char name[PLY_NAME_MAX + 1];
 };
 
@@ -105,6 +114,8 @@ static int take_first(void *arg, const char *name, unsigned char type, uint64_t 
 
 	(void)type;
 	(void)ino;
+	if (is_kept(first->up, first->up->work, name))
+		return 0;
 	snprintf(first->name, sizeof(first->name), "%s", name);
 	return 1;
 }
@@ -112,7 +123,7 @@ static int take_first(void *arg, const char *name, unsigned char type, uint64_t 
 /* Files and empty directories in one sweep, then full directories one by one, which bring up new ones. */
 static int empty_work(struct ply_upper *up)
 {
-	struct first_dir first;
+	struct first_dir first = { .up = up };
 	int err = empty_dir(up, up->work);
 
 	while (!err) {
@@ -170,7 +181,20 @@ static int check_work(int work)
 	return err ? err : ply_layer_list(work, check_leftover, &stx);
 }
 
-static int make_work(struct ply_upper *up)
+/* Without a volatile mount from here on the mark of the last one goes, so what that left is synced first. */
+static int settle_incompat(struct ply_upper *up, const struct ply_upper_config *cfg, int work)
+{
+	int found = ply_incompat_check(work, cfg->boot);
+
+	if (found < 0)
+		return found;
+	up->is_volatile = cfg->is_volatile;
+	if (cfg->is_volatile)
+		return ply_incompat_set_volatile(work, cfg->boot);
+	return found == PLY_INCOMPAT_THIS_BOOT ? sys_syncfs(up->layer->root) : 0;
+}
+
+static int make_work(struct ply_upper *up, const struct ply_upper_config *cfg)
 {
 	int err = sys_mkdir(up->work_root, PLY_WORK_DIR, S_IRWXU), work;
 
@@ -180,6 +204,8 @@ static int make_work(struct ply_upper *up)
 	if (work < 0)
 		return work;
 	err = check_work(work);
+	if (!err)
+		err = settle_incompat(up, cfg, work);
 	if (err) {
 		sys_close(work);
 		return err;
@@ -209,7 +235,7 @@ int ply_upper_open(struct ply_upper *up, struct ply_layer *layer,
 	}
 	if (!err) {
 		*what = "take the directory 'work' in the work directory, which must hold nothing else's";
-		err = make_work(up);
+		err = make_work(up, cfg);
 	}
 	if (!err) {
 		*what = "empty the work directory";

@@ -25,7 +25,8 @@ struct ply_upper {
 	_Atomic int index; /* the index directory, or -1 while there is none */
 	const char *space; /* prefix of the marks written, or NULL: no xattrs */
 	enum ply_whiteout_kind kind;
-	int owner_only; /* no privilege over modes: see ply_layer_open_upper */
+	int is_volatile; /* the mark of that stays in the work directory */
+	int owner_only;	 /* no privilege over modes: see ply_layer_open_upper */
 	_Atomic unsigned long long next_name;
 	pthread_mutex_t whiteout_lock; /* making the shared whiteout anew */
 	_Atomic int has_whiteout;
@@ -44,12 +45,15 @@ struct ply_work_name {
 
 struct ply_upper_config {
 	const char *work_path;
-	const char *space; /* a prefix, "" for none, or NULL: try */
-	int kind;	   /* an enum ply_whiteout_kind, or -1: try */
+	const char *space;   /* a prefix, "" for none, or NULL: try */
+	int kind;	     /* an enum ply_whiteout_kind, or -1: try */
+	int is_volatile;     /* nothing will be synced: a mark is left that says so */
+	const uint8_t *boot; /* 16 bytes: the id of this boot, zeros where unknown */
 };
 
 /*
- * Takes the locks (-EBUSY when somebody has one), makes and empties the work directory, probes.
+ * Takes the locks (-EBUSY when somebody has one), makes and empties the work directory, probes. -EUCLEAN: a volatile mount
+ * was there, see incompat.h.
  * layer is an open upper layer and stays the caller's. *what is the step that failed, for a message.
  */
 int ply_upper_open(struct ply_upper *up, struct ply_layer *layer,

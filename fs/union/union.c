@@ -119,6 +119,13 @@ static int explain_upper(const struct ply_union_config *cfg, struct ply_why *why
 			 "' holds what no mount has left there, and will not be "
 			 "emptied: name another directory as work",
 			 cfg->work);
+	else if (err == -EUCLEAN)
+		snprintf(
+			why->text, sizeof(why->text),
+			"a volatile mount has used work '%s', and what it left in upper '%s' may be incomplete, as the machine "
+			"was restarted since: begin anew with empty ones; or, if it is known to be whole, "
+			"remove '%s/" PLY_WORK_DIR "/" PLY_WORK_INCOMPAT "'",
+			cfg->work, cfg->upper, cfg->work);
 	else if (err == -EXDEV)
 		snprintf(why->text, sizeof(why->text),
 			 "work '%s' is not on the same mount of the same file system as upper '%s'",
@@ -192,6 +199,8 @@ static int open_upper(struct ply_union *u, const struct ply_union_config *cfg, s
 		.work_path = cfg->work,
 		.space = space_prefix[cfg->space],
 		.kind = whiteout_kind[cfg->whiteout],
+		.is_volatile = cfg->sync == PLY_SYNC_VOLATILE,
+		.boot = u->filled.boot,
 	};
 	const char *what;
 	int err;
@@ -206,11 +215,11 @@ static int open_upper(struct ply_union *u, const struct ply_union_config *cfg, s
 	err = ply_layer_open(layer, cfg->upper, PLY_LAYER_UPPER);
 	if (err)
 		return say(why, err, "cannot open upper directory", cfg->upper);
+	read_boot(&u->filled);
 	err = ply_upper_open(&u->upper, layer, &how, &what);
 	if (err)
 		return explain_upper(cfg, why, err, what);
 	ply_sync_init(u);
-	read_boot(&u->filled);
 	if (!u->metacopy && ply_settle_is_left(u)) {
 		atomic_store(&u->has_flag, 1);
 		atomic_store(&u->must_find, 1);
@@ -375,7 +384,7 @@ int ply_union_open(const struct ply_union_config *cfg, struct ply_union **up, st
 		u->layers[i].root = -1;
 	u->upper.work = u->upper.work_root = -1;
 	atomic_init(&u->upper.index, -1);
-	u->sync = cfg->sync;
+	u->sync = cfg->sync == PLY_SYNC;
 	u->metacopy = cfg->metacopy;
 	u->no_index = cfg->no_index;
 	u->lowers_change = cfg->lowers_change;

@@ -57,6 +57,13 @@ enum ply_owner_place {
 	PLY_OWNERS_IN_USER,	/* an attribute "user.containers.override_stat" */
 };
 
+/* Is what is written brought to the disk? */
+enum ply_sync {
+	PLY_SYNC_NOT, /* fsync and copy-up sync nothing */
+	PLY_SYNC,
+	PLY_SYNC_VOLATILE, /* nor then, and a mark says so to later mounts */
+};
+
 struct ply_union_config {
 	const char *const *lowers; /* paths, topmost first; borrowed during ply_union_open only */
 	size_t nlowers;
@@ -77,7 +84,7 @@ struct ply_union_config {
 	unsigned max_fds;	  /* budget of cached descriptors; 0: from RLIMIT_NOFILE */
 	size_t max_listing_bytes; /* budget of cached directory listings; 0: 64 MiB */
 	int no_index;		  /* hard links of lower files part when they are forgotten */
-	int sync;		  /* 0: volatile, fsync and copy-up sync nothing */
+	enum ply_sync sync;
 	/*
 	 * Files whose data was not changed stay metadata only in the upper, as the kernel's metacopy=on. Else their
 	 * data is brought up in the background and when the union is closed.
@@ -101,7 +108,7 @@ struct ply_why {
 
 /*
  * Opens the stack, takes the lock on upper and work, empties the work directory.
- * -EBUSY when another plyfs holds upper or work. On failure *why tells the reason in a sentence.
+ * -EBUSY when another plyfs holds upper or work; -EUCLEAN after a volatile mount which the machine has not outlived. On failure *why tells the reason in a sentence.
  */
 int ply_union_open(const struct ply_union_config *cfg, struct ply_union **up, struct ply_why *why);
 /*

@@ -141,6 +141,36 @@ index_belongs() {
 	umount "$M"
 }
 
+# Nobody goes on with what a volatile mount left but who knows that the machine has not been restarted since.
+volatile_uppers() {
+	local mark=$W/work/incompat/volatile/dirty
+	up "$L" volatile
+	echo x >"$M/new"
+	again
+	eq "in the same boot" x "$(cat "$M/new")"
+	down
+	! mount -t overlay overlay -o "lowerdir=$L,upperdir=$U,workdir=$W" "$M" 2>/dev/null ||
+		fail "the kernel takes a volatile upper of plyfs"
+	tr '\000-\377' '\001-\377\000' <"$mark" >"$D/other" && cp "$D/other" "$mark"
+	! "$PLYFS" -o "lowerdir=$L,upperdir=$U,workdir=$W" "$M" 2>"$D/said" || fail "after another boot it is mounted"
+	grep -q "remove '$W/work/incompat'" "$D/said" || fail "$(cat "$D/said")"
+	rm -r "$W/work/incompat"
+	mount -t overlay overlay -o "lowerdir=$L,upperdir=$U,workdir=$W,volatile" "$M"
+	umount "$M"
+	! "$PLYFS" -o "lowerdir=$L,upperdir=$U,workdir=$W" "$M" 2>"$D/said" || fail "plyfs takes a volatile upper of the kernel"
+	grep -q "may be incomplete" "$D/said" || fail "$(cat "$D/said")"
+	# As container engines do, whose mounts are all volatile.
+	rm -r "$W/work/incompat/volatile"
+	up "$L" volatile
+	eq "names" new "$(names "$M")"
+	down
+	up
+	down
+	in_kernel
+	umount "$M"
+}
+
+holds "what volatile mounts leave is refused, by the kernel as here" volatile_uppers
 holds "the kernel shows the same after all sorts of changes" changed_sample
 holds "the kernel shows the same of many layers" many_layers
 holds "overlay's own names cannot be forged from inside" escaped

@@ -258,7 +258,9 @@ static size_t count_entries(const char *path, const char *except)
 
 size_t bed_litter(struct bed *b)
 {
-	return count_entries(bed_path(b, "work/" PLY_WORK_DIR), PLY_WORK_WHITEOUT);
+	size_t n = count_entries(bed_path(b, "work/" PLY_WORK_DIR), PLY_WORK_WHITEOUT);
+
+	return n && b->cfg.sync == PLY_SYNC_VOLATILE ? n - 1 : n;
 }
 
 /* One of them is the directory's own. */

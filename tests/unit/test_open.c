@@ -131,7 +131,7 @@ static void make_leftovers(struct bed *b)
 		else
 			put_dir(b, name);
 	}
-	put_file(b, "work/work/incompat/volatile", "");
+	put_dir(b, "work/work/incompat");
 	chmod(bed_path(b, "work/work"), 0700);
 	put_file(b, "outside/kept", "kept");
 	put_symlink(b, "work/work/#link", bed_path(b, "outside"));
@@ -178,12 +178,59 @@ static void test_what_other_drivers_left_is_removed(void **state)
 {
 	struct bed *b = *state;
 
-	put_file(b, "work/work/incompat/volatile", "");
+	put_dir(b, "work/work/incompat");
 	put_file(b, "work/work/#1a", "");
 	put_file(b, "work/work/17/below", "");
 	chmod(bed_path(b, "work/work"), 0700);
 	bed_open(b, 1, 0, NULL);
 	assert_int_equal(bed_litter(b), 0);
+	bed_close(b);
+}
+
+/* Only whoever has seen the machine go on since knows that nothing is lost. */
+static void test_what_volatile_mounts_left_is_refused(void **state)
+{
+	static const char *const left[] = { "volatile/dirty", "volatile/other", "volatile",
+					    "another" };
+	struct setup *s = set_up(*state);
+	struct bed *b = *state;
+	char path[64];
+
+	for (size_t i = 0; i < sizeof(left) / sizeof(left[0]); i++) {
+		snprintf(path, sizeof(path), "work/work/incompat/%s", left[i]);
+		put_file(b, path, "");
+		put_file(b, "work/work/#1", "left");
+		check_refused(&s->cfg, -EUCLEAN, s->work);
+		s->cfg.sync = PLY_SYNC_VOLATILE;
+		check_refused(&s->cfg, -EUCLEAN, s->work);
+		s->cfg.sync = PLY_SYNC;
+		assert_true(on_disk(b, path));
+		assert_true(on_disk(b, "work/work/#1"));
+		put_remove(b, "work");
+		put_dir(b, "work");
+	}
+	put_file(b, "work/work/incompat/volatile/dirty", "sixteen bytes it");
+	check_refused(&s->cfg, -EUCLEAN, s->work);
+}
+
+static void test_a_volatile_mount_is_gone_on_with_in_the_same_boot(void **state)
+{
+	static const char mark[] = "work/work/incompat/volatile/dirty";
+	struct bed *b = *state;
+
+	for (int i = 0; i < 2; i++) {
+		bed_open(b, 1, 0, &(struct ply_union_config){ .sync = PLY_SYNC_VOLATILE });
+		assert_true(on_disk(b, mark));
+		assert_ok(u_put(b, "new", "text"));
+		bed_close(b);
+		assert_true(on_disk(b, mark));
+	}
+	bed_open(b, 1, 0, NULL);
+	assert_false(on_disk(b, "work/work/incompat"));
+	assert_string_equal(u_text(b, "new"), "text");
+	bed_close(b);
+	bed_open(b, 1, 0, &(struct ply_union_config){ .sync = PLY_SYNC_NOT });
+	assert_false(on_disk(b, "work/work/incompat"));
 	bed_close(b);
 }
 
@@ -334,6 +381,8 @@ int main(void)
 		bed_test(test_the_work_directory_is_emptied_at_the_start),
 		bed_test(test_work_that_was_not_made_for_it_is_not_emptied),
 		bed_test(test_what_other_drivers_left_is_removed),
+		bed_test(test_what_volatile_mounts_left_is_refused),
+		bed_test(test_a_volatile_mount_is_gone_on_with_in_the_same_boot),
 		bed_test(test_work_that_is_no_directory_is_refused),
 		bed_test(test_trouble_while_opening_leaves_nothing_behind),
 		bed_test(test_whiteouts_are_written_in_the_form_asked_for),

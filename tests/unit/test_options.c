@@ -235,7 +235,7 @@ static void each_option_sets_its_field(void **state)
 	(void)state;
 	assert_int_equal(parse(&o, LOWER " /m", &why), 0);
 	assert_true(o.timeout == PLY_TIMEOUT_MAX);
-	assert_int_equal(o.sync, 1);
+	assert_int_equal(o.fsync, PLY_FSYNC_ON);
 	assert_int_equal(o.writeback, PLY_WRITEBACK_AUTO);
 	assert_int_equal(o.whiteout, PLY_WHITEOUT_AUTO);
 	assert_int_equal(o.redirect_dir, PLY_REDIRECT_AUTO);
@@ -357,9 +357,19 @@ static void called_by_another_name_it_bears_that(void **state)
 	ply_options_free(&o);
 }
 
-static void all_words_for_not_syncing_are_one(void **state)
+static void words_for_not_syncing(void **state)
 {
-	static const char *const words[] = { "volatile", "fsync=0", "sync=0" };
+	static const struct {
+		const char *word;
+		enum ply_fsync means;
+	} words[] = {
+		{ "fsync=0", PLY_FSYNC_OFF },
+		{ "sync=0", PLY_FSYNC_OFF },
+		{ "volatile", PLY_FSYNC_VOLATILE },
+		{ "fsync=volatile", PLY_FSYNC_VOLATILE },
+		{ "volatile,fsync=auto", PLY_FSYNC_AUTO },
+		{ "fsync=0,fsync=strict", PLY_FSYNC_STRICT },
+	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
@@ -367,9 +377,9 @@ static void all_words_for_not_syncing_are_one(void **state)
 		struct ply_why why;
 		char line[64];
 
-		snprintf(line, sizeof(line), LOWER ",%s /m", words[i]);
+		snprintf(line, sizeof(line), LOWER ",%s /m", words[i].word);
 		assert_int_equal(parse(&o, line, &why), 0);
-		assert_int_equal(o.sync, 0);
+		assert_int_equal(o.fsync, words[i].means);
 		ply_options_free(&o);
 	}
 }
@@ -434,7 +444,7 @@ int main(void)
 		cmocka_unit_test(owners_are_mapped_squashed_and_kept_aside),
 		cmocka_unit_test(callers_are_understood),
 		cmocka_unit_test(called_by_another_name_it_bears_that),
-		cmocka_unit_test(all_words_for_not_syncing_are_one),
+		cmocka_unit_test(words_for_not_syncing),
 		cmocka_unit_test(help_and_version_need_nothing_else),
 		cmocka_unit_test(the_mount_gets_its_options),
 	};
