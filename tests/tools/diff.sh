@@ -45,16 +45,25 @@ M new/z
 O new/
 R moved/ <- moved-from/
 T link/" "$(sort "$T/out")"
+	eq "order" "$(sed 's,^. ,,; s,/* .*,,; s,/$,,' "$T/out" | sort | tr '/' '\1' | LC_ALL=C sort | tr '\1' '/')" \
+		"$(sed 's,^. ,,; s,/* .*,,; s,/$,,' "$T/out")"
 	tool 1 -v -a -l "$L" -u "$U"
 	prints "= same"
 	prints "M c (mode)"
-	prints "M d (xattrs)"
+	prints "M d (xattr)"
 	prints "T link/ (directory, was symlink)"
 	tool 1 --stat -l "$L" -u "$U"
 	grep -q "^1 added, 5 modified, 4 deleted, 1 retyped, 1 renamed, 1 opaque;" "$T/out" || fail "$(cat "$T/out")"
 	tool 1 -j -l "$L" -u "$U"
 	json
 	prints '{"change":"R","kind":"directory","path":"moved","from":"moved-from"}'
+	eq "the last object" summary "$(tail -n 1 "$T/out" | python3 -c 'import json; print(json.loads(input())["type"])')"
+	tool 1 --names -l "$L" -u "$U"
+	prints moved
+	prints link/x
+	eq "names" 13 "$(wc -l <"$T/out")"
+	tool 1 --names -0 -l "$L" -u "$U"
+	eq "names with NUL" 13 "$(tr -cd '\0' <"$T/out" | wc -c)"
 	tool 1 -o "rw,lowerdir=$L,upperdir=$U,workdir=$W"
 	prints "M a"
 }
@@ -68,6 +77,9 @@ text() {
 	printf z >>"$U/bin"
 	echo new >"$U/n"
 	tool 1 -U -l "$L" -u "$U"
+	cp "$T/out" "$T/by-U"
+	tool 1 -p -l "$L" -u "$U"
+	cmp "$T/out" "$T/by-U" || fail "-U is not -p"
 	prints "+4"
 	prints "Binary file bin differs"
 	prints "--- /dev/null"
@@ -79,6 +91,8 @@ text() {
 	tool 1 -U --max-size=3 -l "$L" -u "$U"
 	prints "Large file t differs"
 	tool 2 -U -j -l "$L" -u "$U"
+	tool 2 -p --docker -l "$L" -u "$U"
+	tool 2 --names --stat -l "$L" -u "$U"
 }
 
 same_is_none() {
@@ -89,11 +103,17 @@ same_is_none() {
 	says "in use"
 	down
 	cp -a "$L/a" "$U/a"
-	touch "$U/a"
+	cp -a "$L/new" "$U/new"
+	touch "$U/new"
 	tool 0 -l "$L" -u "$U"
 	eq "output" "" "$(cat "$T/out")"
 	tool 0 -a -l "$L" -u "$U"
 	prints "= a"
+	prints "= new/"
+	touch -d @7 "$U/a"
+	tool 1 -v -l "$L" -u "$U"
+	eq "a time" "M a (time)" "$(cat "$T/out")"
+	cp -a "$L/a" "$U/a"
 	! mknod "$U/not-there" c 0 0 || tool 0 -l "$L" -u "$U"
 }
 
@@ -123,13 +143,124 @@ layers() {
 	tool 1 -l "$T/1:$T/2:$T/3"
 	eq "of layer 0" "A d/g" "$(cat "$T/out")"
 	tool 1 --layers=1 -l "$T/1:$T/2:$T/3"
-	eq "of layer 1" "A two M d/f" "$(words cat "$T/out")"
+	eq "of layer 1" "M d/f A two" "$(words cat "$T/out")"
 	tool 1 --layers=0-1 -l "$T/1:$T/2:$T/3"
-	eq "of layers 0-1" "A two M d/f A d/g" "$(words cat "$T/out")"
+	eq "of layers 0-1" "M d/f A d/g A two" "$(words cat "$T/out")"
+	local range
+	for range in --layers=0-1 "--from=0 --to=1" "--from=1 --to=0" --from=1 --to=1; do
+		# shellcheck disable=SC2086
+		tool 1 $range -l "$T/1:$T/2:$T/3"
+		eq "$range" "M d/f A d/g A two" "$(words cat "$T/out")"
+	done
+	tool 1 --from=1 --to=1 -l "$T/1:$T/2:$T/3"
+	eq "--from=1 --to=1" "M d/f A two" "$(words cat "$T/out")"
+	tool 2 --from=3 -l "$T/1:$T/2:$T/3"
+	tool 2 --from=1 --layers=1 -l "$T/1:$T/2:$T/3"
 	tool 2 --layers=3 -l "$T/1:$T/2:$T/3"
 	tool 2 --layers=1-0 -l "$T/1:$T/2:$T/3"
 	tool 2
 	tool 2 -l "$T/none"
+}
+
+# What is asked for by name alone; a path that is neither above nor below is an error.
+paths() {
+	fresh
+	lower_tree
+	mkdir "$L/etc"
+	touch "$L/etc/x"
+	up
+	(
+		cd "$M" || exit 1
+		echo more >>kept/h
+		touch kept/i etc/y
+		rm -r gone
+		mv moved-from moved
+		rm -r new
+		mkdir new
+	)
+	down
+	tool 1 -l "$L" -u "$U" kept
+	eq "below kept" "M kept/h A kept/i" "$(words cat "$T/out")"
+	tool 1 -l "$L" -u "$U" /kept/i/ ./etc/./y
+	eq "two files" "A kept/i A etc/y" "$(words cat "$T/out")"
+	tool 1 -l "$L" -u "$U" gone/sub
+	eq "in what is gone" "D gone/sub/" "$(cat "$T/out")"
+	tool 1 -l "$L" -u "$U" new/sub/g
+	eq "in what an opaque directory hides" "D new/sub/g" "$(cat "$T/out")"
+	tool 0 -l "$L" -u "$U" same moved/sub/i moved/sub
+	tool 1 -l "$L" -u "$U" moved
+	eq "a renamed one" "R moved/ <- moved-from/" "$(cat "$T/out")"
+	tool 2 -l "$L" -u "$U" nowhere kept
+	says "'nowhere': No such file"
+	prints "M kept/h"
+	tool 2 -l "$L" -u "$U" a/b
+	says "'a/b': Not a directory"
+	tool 2 -l "$L" -u "$U" ../lower/a
+	tool 1 -l "$L" -u "$U" /
+	prints "A etc/y"
+}
+
+# Docker has no renamed directories: all in one is new. It names directories that only carry changes, but not the root.
+docker() {
+	fresh
+	lower_tree
+	mkdir -p "$L/carrier/deep"
+	up
+	(
+		cd "$M" || exit 1
+		echo more >>a
+		rm -r gone link
+		mkdir link
+		mv moved-from moved
+		echo more >>moved/sub/i
+		touch carrier/deep/new
+	)
+	down
+	tool 1 --docker -l "$L" -u "$U"
+	eq "changes" "C /a
+C /carrier
+C /carrier/deep
+A /carrier/deep/new
+D /gone
+C /link
+A /moved
+A /moved/sub
+A /moved/sub/i
+D /moved-from" "$(cat "$T/out")"
+	tool 1 --docker -0 -l "$L" -u "$U" carrier
+	eq "with NUL" "C /carrier C /carrier/deep A /carrier/deep/new " "$(tr '\0' ' ' <"$T/out")"
+}
+
+# Trees of any origin: the upper one has no marks, and what it lacks is gone.
+deep() {
+	fresh
+	lower_tree
+	cp -a "$L/." "$U"
+	tool 0 --deep -l "$U:$L"
+	rm -r "$U/gone" "$U/b"
+	echo evil >"$U/kept/h"
+	touch -r "$L/kept/h" "$U/kept/h"
+	chmod 700 "$U/kept"
+	rm "$U/link"
+	mkdir "$U/link"
+	touch "$U/kept/new"
+	touch -d @1000.5 "$L/c" "$L/d"
+	touch -d @1000 "$U/c"
+	touch -d @1000.25 "$U/d"
+	tool 1 --deep -v -l "$U:$L"
+	eq "changes" "D b
+M d (time)
+D gone/
+M kept/ (mode, time)
+M kept/h (data, size)
+A kept/new
+T link/ (directory, was symlink)" "$(cat "$T/out")"
+	tool 1 --deep -l "$U:$L" gone/f kept
+	eq "paths" "D gone/f M kept/ M kept/h A kept/new" "$(words cat "$T/out")"
+	mkdir -p "$T/top/kept"
+	echo top >"$T/top/kept/h"
+	tool 1 --deep --to=1 -l "$T/top:$U:$L" kept/h
+	eq "two against one" "M kept/h" "$(cat "$T/out")"
 }
 
 metacopy() {
@@ -181,7 +312,8 @@ def look(path):
     if stat.S_ISREG(st.st_mode): data = open(path, "rb").read()
     if stat.S_ISLNK(st.st_mode): data = os.readlink(path)
     xattrs = {n: os.getxattr(path, n, follow_symlinks=False) for n in os.listxattr(path, follow_symlinks=False)}
-    return fmt, (st.st_mode, st.st_uid, st.st_gid, data, xattrs)
+    time = None if stat.S_ISDIR(st.st_mode) else st.st_mtime_ns
+    return fmt, (st.st_mode, st.st_uid, st.st_gid, data, xattrs, time)
 def walk(rel):
     a, b = os.path.join(old, rel), os.path.join(new, rel)
     na = set(os.listdir(a)) if os.path.isdir(a) and not os.path.islink(a) else set()
@@ -276,6 +408,9 @@ check "text differences that patch takes; binary and large files are named" text
 check "what was brought up and is as below is no change" same_is_none
 check "whiteouts and opaque directories of all forms" forms
 check "what some layers change against the rest" layers
+check "only what is at and below the paths that are given" paths
+check "lines as docker diff prints them" docker
+check "two trees of any origin" deep
 check "files whose data is below, and renamed ones" metacopy
 check "data-only layers" data_only
 check "random changes are told as another comparison of the two trees tells them" random_changes

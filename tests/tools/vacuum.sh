@@ -144,7 +144,7 @@ differences() {
 	copies
 	touch "$U/d/e"
 	vacuum $found -v
-	grep -q "^kept 'd/e': mtime$" "$T/err" || fail "$(cat "$T/err")"
+	grep -q "^kept 'd/e': time$" "$T/err" || fail "$(cat "$T/err")"
 	prints_not "directory"
 }
 

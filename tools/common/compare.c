@@ -158,8 +158,8 @@ int ply_compare_data(struct ply_stack *s, const struct ply_data *a, const struct
 
 const char *ply_differs_word(unsigned bit)
 {
-	static const char *const words[] = { "data",  "size",	"mode",	  "owner",
-					     "mtime", "xattrs", "device", "target" };
+	static const char *const words[] = { "data", "size",  "mode",	"owner",
+					     "time", "xattr", "device", "link" };
 
 	for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 		if (bit == 1U << i)

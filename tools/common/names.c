@@ -56,9 +56,15 @@ static void sort(struct ply_names *names)
 int ply_stack_names(struct ply_stack *s, struct ply_dirs *dirs, unsigned from, unsigned to,
 		    struct ply_names *names)
 {
+	*names = (struct ply_names){ 0 };
+	return ply_stack_more_names(s, dirs, from, to, names);
+}
+
+int ply_stack_more_names(struct ply_stack *s, struct ply_dirs *dirs, unsigned from, unsigned to,
+			 struct ply_names *names)
+{
 	int err = 0;
 
-	*names = (struct ply_names){ 0 };
 	for (unsigned i = 0; i < dirs->nparts && !err; i++) {
 		struct ply_part *part = &dirs->parts[i];
 		int fd;
@@ -102,6 +108,24 @@ void ply_names_free(struct ply_names *names)
 		free(names->name[i]);
 	free(names->name);
 	*names = (struct ply_names){ 0 };
+}
+
+int ply_path_next(const char **path, char name[PLY_NAME_MAX + 1])
+{
+	size_t len;
+
+	do {
+		*path += strspn(*path, "/");
+		len = strcspn(*path, "/");
+		if (len > PLY_NAME_MAX)
+			return -ENAMETOOLONG;
+		memcpy(name, *path, len);
+		name[len] = '\0';
+		*path += len;
+	} while (!strcmp(name, "."));
+	if (!strcmp(name, ".."))
+		return -ENOENT; /* no name of the stack */
+	return len > 0;
 }
 
 static int digit(char c)

@@ -479,23 +479,19 @@ static int find_root(struct ply_stack *s, struct ply_found *out)
 
 int ply_stack_find(struct ply_stack *s, const char *path, unsigned from, struct ply_found *out)
 {
+	char name[PLY_NAME_MAX + 1];
 	int err = find_root(s, out);
 
-	while (!err && *(path += strspn(path, "/"))) {
-		size_t len = strcspn(path, "/");
+	while (!err && (err = ply_path_next(&path, name)) > 0) {
 		struct ply_dirs *dir = out->dirs;
-		char name[PLY_NAME_MAX + 1];
 
-		if (out->kind != PLY_FOUND_DIR) {
-			err = out->kind == PLY_FOUND_FILE ? -ENOTDIR : -ENOENT;
+		err = out->kind == PLY_FOUND_DIR    ? 0
+		      : out->kind == PLY_FOUND_FILE ? -ENOTDIR
+						    : -ENOENT;
+		if (err)
 			break;
-		}
-		snprintf(name, sizeof(name), "%.*s", (int)len, path);
-		err = len > PLY_NAME_MAX ? -ENAMETOOLONG : ply_stack_child(s, dir, name, from, out);
-		if (len > PLY_NAME_MAX)
-			break;
+		err = ply_stack_child(s, dir, name, from, out);
 		ply_dirs_free(dir);
-		path += len;
 	}
 	if (err)
 		ply_found_free(out);

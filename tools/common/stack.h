@@ -117,10 +117,16 @@ struct ply_names {
 };
 int ply_stack_names(struct ply_stack *s, struct ply_dirs *dirs, unsigned from, unsigned to,
 		    struct ply_names *names);
+/* The same, added to what is there; on an error there is nothing. */
+int ply_stack_more_names(struct ply_stack *s, struct ply_dirs *dirs, unsigned from, unsigned to,
+			 struct ply_names *names);
 /* All names of a directory that is open as fd, sorted. */
 int ply_raw_names(int fd, struct ply_names *names);
 int ply_names_has(const struct ply_names *names, const char *name);
 void ply_names_free(struct ply_names *names);
+
+/* The next name of a path, which moves on: 1, 0 at its end, -errno for what is no name. "." is passed over. */
+int ply_path_next(const char **path, char name[PLY_NAME_MAX + 1]);
 
 /* Bytes from hex digits, dashes between them ignored: how many, at most size; 0 when there is something else. */
 size_t ply_from_hex(const char *text, uint8_t *bytes, size_t size);

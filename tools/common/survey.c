@@ -367,26 +367,23 @@ static int see_alone(const struct ply_survey *sv, struct place *at, const char *
 int ply_survey(const struct ply_survey *survey, const char *path)
 {
 	struct place *at = new_place("");
-	int err = 0, is_dir = 1;
+	char name[PLY_NAME_MAX + 1], next[PLY_NAME_MAX + 1];
+	int err = 0, is_dir = 1, more = ply_path_next(&path, name);
 
 	if (at)
 		at->shown = ply_stack_root(survey->stack);
 	if (!at || !at->shown)
 		err = -ENOMEM;
-	while (!err && *(path += strspn(path, "/"))) {
-		size_t len = strcspn(path, "/");
-		char name[PLY_NAME_MAX + 1];
-
-		snprintf(name, sizeof(name), "%.*s", (int)len, path);
-		path += len;
-		is_dir = len > PLY_NAME_MAX ? -ENAMETOOLONG : go_down(survey, &at, name);
+	for (; !err && more > 0; strcpy(name, next)) {
+		more = ply_path_next(&path, next);
+		is_dir = more < 0 ? more : go_down(survey, &at, name);
 		if (is_dir < 0)
 			err = is_dir;
-		else if (!is_dir && !path[strspn(path, "/")])
-			err = see_alone(survey, at, name);
 		else if (!is_dir)
-			err = -ENOENT;
+			err = more ? -ENOENT : see_alone(survey, at, name);
 	}
+	if (more < 0)
+		err = more;
 	if (!err && is_dir)
 		err = see_place(survey, at);
 	free_place(at);
