@@ -48,13 +48,6 @@ static const struct ply_tool tool = {
 	.takes_no_stack = 1,
 };
 
-static const struct ply_form forms[] = {
-	{ "overlay-trusted", PLY_SPACE_TRUSTED_PREFIX, 1, PLY_KIND_CHAR },
-	{ "overlay-user", PLY_SPACE_USER_PREFIX, 1, PLY_KIND_CHAR },
-	{ "aufs", NULL, 0, PLY_KIND_AUFS },
-	{ "fuse-overlayfs", PLY_SPACE_FUSE_PREFIX, 0, PLY_KIND_CHAR },
-};
-
 struct run {
 	struct ply_args args;
 	struct ply_convert c;
@@ -536,13 +529,12 @@ static int run(struct run *r)
 static void choose_form(struct run *r)
 {
 	const char *word = r->args.value[OPT_TO], *whiteouts = r->args.value[OPT_WHITEOUTS];
+	const struct ply_form *form = word ? ply_form_find(word) : NULL;
 
-	for (size_t i = 0; word && i < sizeof(forms) / sizeof(forms[0]); i++)
-		if (!strcmp(word, forms[i].word))
-			r->c.to = forms[i];
-	if (!r->c.to.word)
+	if (!form)
 		ply_args_refuse(&tool,
 				"--to=overlay-trusted, overlay-user, aufs or fuse-overlayfs");
+	r->c.to = *form;
 	if ((whiteouts || r->args.set[OPT_NESTED]) && !r->c.to.takes_all)
 		ply_args_refuse(&tool, "--whiteouts and --nested are for the overlay forms");
 	if (whiteouts && strcmp(whiteouts, "char") != 0 && strcmp(whiteouts, "xattr") != 0)

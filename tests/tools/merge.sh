@@ -115,6 +115,193 @@ nested() {
 	tree "$S" | diff "$T/wanted" - >"$T/differences" || fail "the base itself: $(head "$T/differences")"
 }
 
+# ---- the truth table ----
+
+# put KIND DIR WHAT: one entry at $at of a layer, and what is in it
+put() {
+	case $1 in
+	none) ;;
+	whiteout) mknod "$2/$at" c 0 0 ;;
+	file) echo "$3" >"$2/$at" ;;
+	dir | opaque)
+		mkdir -p "$2/$at/sub"
+		touch "$2/$at/$3" "$2/$at/sub/$3"
+		[ "$1" = dir ] || setfattr -n trusted.overlay.opaque -v y "$2/$at"
+		;;
+	esac
+}
+
+# kind PATH: what a layer has there, in these words
+kind() {
+	if [ -c "$1" ]; then
+		echo whiteout
+	elif [ -d "$1" ]; then
+		[ "$(getfattr --only-values -n trusted.overlay.opaque "$1" 2>/dev/null)" = y ] && echo opaque || echo dir
+	elif [ -e "$1" ]; then
+		echo file
+	else
+		echo none
+	fi
+}
+
+# wanted TOP BOTTOM: the result's kind
+wanted() {
+	case $1-$2 in
+	none-*) echo "$2" ;;
+	whiteout-* | file-* | opaque-*) echo "$1" ;;
+	dir-none | dir-dir) echo dir ;;
+	dir-*) echo opaque ;;
+	esac
+}
+
+# table: layers $T/t above $T/b, above $T/c, which have every pair of kinds; the names say which
+table() {
+	local top bottom below at
+	rm -rf "$T/t" "$T/b" "$T/c"
+	mkdir "$T/t" "$T/b" "$T/c"
+	for top in none whiteout file dir opaque; do
+		for bottom in none whiteout file dir opaque; do
+			for below in none file dir; do
+				at=$top-$bottom-$below
+				put $top "$T/t" t
+				put $bottom "$T/b" b
+				put $below "$T/c" c
+			done
+		done
+	done
+	mkdir "$T/t/hidden" "$T/b/hidden"
+	setfattr -n trusted.overlay.opaque -v y "$T/b/hidden"
+	mknod "$T/t/hidden/w" c 0 0
+	by_plyfs "$T/t:$T/b:$T/c"
+	tree "$M" >"$T/wanted"
+	down
+}
+
+# is_merged LAYER [BELOW]: each name is what the table says, without what is of no use over BELOW
+is_merged() {
+	local top bottom below want at
+	for top in none whiteout file dir opaque; do
+		for bottom in none whiteout file dir opaque; do
+			for below in none file dir; do
+				at=$top-$bottom-$below want=$(wanted $top $bottom)
+				case ${2:+$below}-$want in
+				none-whiteout) want=none ;;
+				none-opaque | file-opaque) want=dir ;;
+				esac
+				eq "$at" $want "$(kind "$1/$at")"
+			done
+		done
+	done
+	eq "a whiteout in an opaque directory" none "$(kind "$1/hidden/w")"
+	shows "$1:$T/c" by_plyfs
+}
+
+truth() {
+	need_root
+	empty
+	table
+	tool 0 -l "$T/t:$T/b" "$S"
+	is_merged "$S"
+	rm -rf "$S"
+	tool 0 --below="$T/c" -o "$S" "$T/t" "$T/b"
+	is_merged "$S" "$T/c"
+	grep -q ' KiB saved;' "$T/out" || fail "$(cat "$T/out")"
+}
+
+# Names in one layer are links of one another; an inode that two layers share is a file in each.
+links_within_a_layer() {
+	need_root
+	empty
+	mkdir "$T/one" "$T/two"
+	echo x >"$T/one/a"
+	ln "$T/one/a" "$T/one/b"
+	ln "$T/one/a" "$T/two/c"
+	ln "$T/one/a" "$T/two/d"
+	tool 0 -l "$T/two:$T/one" "$S"
+	eq "links" "2 2 2 2" "$(words stat -c %h "$S"/?)"
+	[ ! "$S/a" -ef "$S/c" ] || fail "links across layers"
+	rm -rf "$T/one" "$T/two"
+}
+
+redirects_below() {
+	need_root
+	empty
+	mkdir -p "$T/t/new" "$T/t/moved" "$T/b" "$T/c/old"
+	echo 123 >"$T/c/data"
+	touch "$T/c/old/f"
+	mknod "$T/t/old" c 0 0
+	setfattr -n trusted.overlay.redirect -v /old "$T/t/new"
+	setfattr -n trusted.overlay.redirect -v /nowhere "$T/t/moved"
+	truncate -s 4 "$T/t/meta"
+	setfattr -n trusted.overlay.metacopy "$T/t/meta"
+	setfattr -n trusted.overlay.redirect -v /data "$T/t/meta"
+	by_plyfs "$T/t:$T/b:$T/c"
+	tree "$M" >"$T/wanted"
+	down
+	tool 0 --below "$T/c" -l "$T/t:$T/b" "$S"
+	shows "$S:$T/c" by_plyfs
+	eq "a redirect that leads somewhere" /old "$(getfattr --only-values -n trusted.overlay.redirect "$S/new" 2>/dev/null)"
+	eq "one that leads nowhere" "" "$(getfattr -hd -m overlay "$S/moved" 2>&1)"
+	[ "$(stat -c %b "$S/meta")" = 0 ] || fail "data of a layer below was copied"
+	rm -rf "$S"
+	tool 2 --format=wh --below "$T/c" -l "$T/t:$T/b" "$S"
+	says "the wanted form cannot say"
+	rm -rf "$T/t" "$T/b" "$T/c"
+}
+
+# The marks of each form, and what the form before it showed.
+formats() {
+	need_root
+	local form
+	empty
+	table
+	for form in overlay-user overlay-trusted wh; do
+		rm -rf "$S"
+		tool 0 --format=$form -l "$T/t:$T/b" "$S"
+		shows "$S:$T/c" by_plyfs
+		case $form in
+		wh) [ -z "$(find "$S" -type c)$(getfattr -Rhd -m overlay "$S" 2>/dev/null)" ] || fail "other marks" ;;
+		overlay-user) [ -z "$(find "$S" -name '.wh.*')$(getfattr -Rhd -m trusted "$S" 2>/dev/null)" ] || fail "other marks" ;;
+		overlay-trusted) [ -z "$(find "$S" -name '.wh.*')$(getfattr -Rhd -m '^user' "$S" 2>/dev/null)" ] || fail "other marks" ;;
+		esac
+	done
+	tool 2 --format=tar -l "$T/t" "$S"
+	tool 2 --format=wh --xattrs=user -l "$T/t" "$S"
+}
+
+linked() {
+	need_root
+	empty
+	mkdir "$T/one" "$T/two"
+	head -c 100000 /dev/zero | tr '\0' x >"$T/one/big"
+	cp "$T/one/big" "$T/one/gone"
+	echo marked >"$T/one/marked"
+	setfattr -n trusted.overlay.origin -v 0x00 "$T/one/marked"
+	mknod "$T/two/gone" c 0 0
+	tool 0 -n -j --link -l "$T/two:$T/one" "$S"
+	grep -q '"bytes_linked":100000,.*"bytes_saved":10[0-9]*,.*"dry_run":true' "$T/out" || fail "$(cat "$T/out")"
+	[ ! -e "$S" ] && [ -z "$(ls -d "$T"/.merged.* 2>/dev/null)" ] || fail "it made something"
+	tool 0 --link -l "$T/two:$T/one" "$S"
+	[ "$S/big" -ef "$T/one/big" ] || fail "no link"
+	[ ! "$S/marked" -ef "$T/one/marked" ] || fail "an inode with marks is linked"
+	eq "the marks" "" "$(getfattr -hd -m overlay "$S/marked" 2>&1)"
+	tool 2 --link -l "$T/one" -u "$U" "$S"
+	rm -rf "$T/one" "$T/two"
+}
+
+shared() {
+	need_root
+	loopfs "$T/btrfs" 120M mkfs.btrfs -q
+	mkdir "$T/btrfs/one"
+	head -c 1000000 /dev/urandom >"$T/btrfs/one/f"
+	tool 0 --reflink -l "$T/btrfs/one" "$T/btrfs/two"
+	cmp "$T/btrfs/one/f" "$T/btrfs/two/f"
+	grep -q '0 B copied, 976.6 KiB shared' "$T/out" || fail "$(cat "$T/out")"
+	tool 2 --reflink -l "$T/btrfs/one" "$T/elsewhere"
+	says "cannot share its data"
+	umount "$T/btrfs"
+}
+
 forms() {
 	need_root
 	empty
@@ -139,6 +326,7 @@ forms() {
 overrides() {
 	need_root
 	empty
+	rm -rf "$T/a" "$T/b"
 	mkdir "$T/a" "$T/b"
 	touch "$T/a/f" "$T/b/g"
 	setfattr -n user.containers.override_stat -v 5:6:0755 "$T/a"
@@ -219,7 +407,7 @@ interrupted() {
 		"$prog" -u "$U" "$S" 2>"$T/err" &
 		pid=$!
 		set +m
-		until [ -n "$(find "$T" -maxdepth 2 -path '*plyfs-*/d' 2>/dev/null)" ]; do
+		until [ -n "$(find "$T" -maxdepth 2 -path '*/.merged.plyfs-*/d' 2>/dev/null)" ]; do
 			kill -0 $pid 2>/dev/null || fail "it ended too early: $(cat "$T/err")"
 		done
 		kill -$signal $pid
@@ -260,7 +448,13 @@ need setfattr python3
 check "any run of plyfs's layers shows as one what they showed" random_plyfs
 check "any run of overlayfs's layers, too, with redirects and data below" random_overlayfs
 check "groups of groups" nested
+check "every pair of layers gives what the table says" truth
+check "links are those of one layer" links_within_a_layer
+check "what lies below decides on redirects, and keeps data" redirects_below
+check "all marks in one form" formats
 check "marks of all forms" forms
+check "files of layers are linked, and what that saves is told" linked
+check "data is shared, or that is an error" shared
 check "owners in attributes" overrides
 check "an upper that is not mounted" an_upper
 check "hard links" links

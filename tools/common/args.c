@@ -96,29 +96,42 @@ static char *plain(const char *s, size_t len)
 	return copy;
 }
 
-static void add_lower(struct ply_args *a, const char *s, size_t len)
+/* The paths that a list or an option adds to, and whose. */
+struct adding {
+	const struct ply_tool *tool;
+	struct ply_stack_paths *to;
+};
+
+/* Takes path over. */
+static void add_path(const struct adding *a, char *path)
 {
-	char **bigger = realloc(a->paths.lowers, (a->paths.nlowers + 1) * sizeof(*bigger));
+	struct ply_stack_paths *to = a->to;
+	char **bigger = realloc(to->lowers, (to->nlowers + 1) * sizeof(*bigger));
 
 	if (!bigger)
 		abort();
-	a->paths.lowers = bigger;
-	bigger[a->paths.nlowers++] = plain(s, len);
-	if (!*bigger[a->paths.nlowers - 1])
+	if (!*path)
 		ply_args_refuse(a->tool, "an empty name of a lower layer");
-	a->paths.ndata += a->paths.ndata > 0;
+	to->lowers = bigger;
+	bigger[to->nlowers++] = path;
+	to->ndata += to->ndata > 0;
 }
 
-static void add_data(struct ply_args *a, const char *s, size_t len)
+static void add_lower(const struct adding *a, const char *s, size_t len)
 {
-	int is_first = !a->paths.ndata;
+	add_path(a, plain(s, len));
+}
+
+static void add_data(const struct adding *a, const char *s, size_t len)
+{
+	int is_first = !a->to->ndata;
 
 	add_lower(a, s, len);
-	a->paths.ndata += (unsigned)is_first;
+	a->to->ndata += (unsigned)is_first;
 }
 
 /* Behind a double colon there are layers of data only. */
-static void add_lowers(struct ply_args *a, char *s)
+static void add_lowers(const struct adding *a, char *s)
 {
 	for (int is_data = 0;;) {
 		char *end = piece_end(s, ':');
@@ -186,31 +199,38 @@ static void set_path(char **path, const char *s, size_t len)
 	*path = plain(s, len);
 }
 
+static const char *const stack_words[] = { "lowerdir=", "lowerdir+=", "upperdir=", "workdir=",
+					   "datadir+=" };
+#define NWORDS (sizeof(stack_words) / sizeof(stack_words[0]))
+
+/* Which of them the text begins with, or NWORDS. */
+static size_t stack_word(const char *s)
+{
+	size_t word = 0;
+
+	while (word < NWORDS && strncmp(s, stack_words[word], strlen(stack_words[word])) != 0)
+		word++;
+	return word;
+}
+
 static void mount_option(struct ply_args *a, char *s, size_t len)
 {
-	static const char *const words[] = { "lowerdir=", "lowerdir+=", "upperdir=", "workdir=",
-					     "datadir+=" };
-	size_t word = 0, skip = 0;
-	enum { NWORDS = sizeof(words) / sizeof(words[0]) };
+	const struct adding to = { a->tool, &a->paths };
+	size_t word = stack_word(s);
 
-	for (; word < NWORDS; word++) {
-		skip = strlen(words[word]);
-		if (!strncmp(s, words[word], skip))
-			break;
-	}
 	if (word == NWORDS)
 		return; /* for the mount alone */
-	s += skip;
-	len -= skip;
+	s += strlen(stack_words[word]);
+	len -= strlen(stack_words[word]);
 	if (word == 1) {
-		add_lower(a, s, len);
+		add_lower(&to, s, len);
 	} else if (word == 4) {
-		add_data(a, s, len);
+		add_data(&to, s, len);
 	} else if (word) {
 		set_path(word == 2 ? &a->paths.upper : &a->paths.work, s, len);
 	} else {
 		s[len] = '\0';
-		add_lowers(a, s);
+		add_lowers(&to, s);
 	}
 }
 
@@ -235,15 +255,16 @@ static void mount_options(struct ply_args *a, const char *text)
 	free(copy);
 }
 
-static void lower_list(struct ply_args *a, const char *text)
+void ply_args_lowers(const struct ply_tool *tool, struct ply_stack_paths *paths, const char *text)
 {
+	const struct adding to = { tool, paths };
 	char *copy = malloc(strlen(text) + 2);
 
 	if (!copy)
 		abort();
 	*copy = ':';
 	strcpy(copy + 1, text);
-	add_lowers(a, copy + 1);
+	add_lowers(&to, copy + 1);
 	free(copy);
 }
 
@@ -298,7 +319,9 @@ static int is_own(const struct ply_tool *tool, int c)
 
 static void take_option(struct ply_args *a, int c)
 {
-	if (is_own(a->tool, c)) {
+	/* A tool's own -o names what it makes; what a mount would be told is the stack. */
+	if (is_own(a->tool, c) &&
+	    (c != 'o' || a->tool->takes_no_stack || stack_word(optarg) == NWORDS)) {
 		a->set[c]++;
 		a->value[c] = optarg;
 		return;
@@ -308,7 +331,7 @@ static void take_option(struct ply_args *a, int c)
 		stack_of_mount(a, optarg);
 		break;
 	case 'l':
-		lower_list(a, optarg);
+		ply_args_lowers(a->tool, &a->paths, optarg);
 		break;
 	case 'u':
 		set_path(&a->paths.upper, optarg, strlen(optarg));
@@ -340,6 +363,17 @@ static void take_option(struct ply_args *a, int c)
 	}
 }
 
+static void take_layers(struct ply_args *a)
+{
+	const struct adding to = { a->tool, &a->paths };
+
+	if (a->noperands && a->paths.nlowers)
+		ply_args_refuse(a->tool, "layers by themselves or with --lower, not both");
+	for (int i = 0; i < a->noperands; i++)
+		add_path(&to, copy_or_die(a->operands[i]));
+	a->noperands = 0;
+}
+
 void ply_args_parse(struct ply_args *a, int argc, char **argv, const struct ply_tool *tool)
 {
 	struct option options[NSTACK + NCOMMON + PLY_OWN_MAX + 1] = { 0 };
@@ -362,7 +396,9 @@ void ply_args_parse(struct ply_args *a, int argc, char **argv, const struct ply_
 		a->cli.progress = PLY_PROGRESS_QUIET;
 	a->operands = argv + optind;
 	a->noperands = argc - optind;
-	if (a->noperands < tool->min || a->noperands > tool->max)
+	if (tool->takes_layers && tool->takes_layers(a))
+		take_layers(a);
+	else if (a->noperands < tool->min || a->noperands > tool->max)
 		ply_args_refuse(tool, "too %s operands", a->noperands < tool->min ? "few" : "many");
 	if (!tool->takes_no_stack && !a->paths.upper && a->paths.nlowers == a->paths.ndata)
 		ply_args_refuse(tool, "no layer is given");
@@ -370,13 +406,18 @@ void ply_args_parse(struct ply_args *a, int argc, char **argv, const struct ply_
 		ply_args_refuse(tool, "--json or --null, not both");
 }
 
+void ply_args_free_paths(struct ply_stack_paths *paths)
+{
+	for (size_t i = 0; i < paths->nlowers; i++)
+		free(paths->lowers[i]);
+	free(paths->lowers);
+	free(paths->upper);
+	free(paths->work);
+}
+
 void ply_args_free(struct ply_args *a)
 {
-	for (size_t i = 0; i < a->paths.nlowers; i++)
-		free(a->paths.lowers[i]);
-	free(a->paths.lowers);
-	free(a->paths.upper);
-	free(a->paths.work);
+	ply_args_free_paths(&a->paths);
 }
 
 /* ---- notes ---- */

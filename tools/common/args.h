@@ -11,6 +11,8 @@
 #include "cli.h"
 #include "stack.h"
 
+struct ply_args;
+
 /* An option of one tool. */
 struct ply_own_option {
 	int letter; /* or a number from 256 on for one without */
@@ -27,6 +29,11 @@ struct ply_tool {
 	int min, max;			  /* operands */
 	int usage_exit;			  /* what a wrong command line ends with */
 	int takes_no_stack;		  /* nor -0: what it works on is given in other words */
+	/*
+	 * The operands may be the lower layers, topmost first. Asked when all options are known; min and max are for the
+	 * others.
+	 */
+	int (*takes_layers)(const struct ply_args *a);
 };
 
 #define PLY_LETTERS 300
@@ -50,6 +57,9 @@ void ply_args_free(struct ply_args *a);
 /* A sentence and the usage on stderr, and the end. */
 void ply_args_refuse(const struct ply_tool *tool, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3), noreturn));
+/* A list of lower layers in the words of mount: adds them to the paths, which are to be freed like a's own. */
+void ply_args_lowers(const struct ply_tool *tool, struct ply_stack_paths *paths, const char *text);
+void ply_args_free_paths(struct ply_stack_paths *paths);
 /* A number from 0 on of an option's value, or the end. */
 unsigned long ply_args_number(const struct ply_args *a, int letter);
 

@@ -9,21 +9,12 @@
 
 #include <stdint.h>
 
+#include "forms.h"
 #include "layer/layer.h"
 #include "layer/marks.h"
-#include "layer/upper.h"
 
 /* What is being made. No layer ever shows names that begin like this. */
 #define PLY_CONVERT_TEMP PLY_AUFS_META "plyfs-convert"
-
-/* How a layer says something. */
-struct ply_form {
-	const char *word; /* on the command line */
-	const char
-		*space; /* of opaque marks, and of the others that it takes; NULL: .wh..wh..opq */
-	int takes_all;	/* redirect, metacopy and the rest */
-	enum ply_whiteout_kind whiteouts;
-};
 
 struct ply_convert {
 	struct ply_form to;

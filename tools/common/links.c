@@ -16,7 +16,7 @@
 
 struct known {
 	struct ply_link link;
-	uint64_t dev, ino;
+	struct ply_links_key key;
 	uint64_t left; /* names to come */
 	struct known *prev, *next;
 };
@@ -30,7 +30,7 @@ struct ply_links {
 };
 
 struct name {
-	char text[40];
+	char text[48];
 };
 
 struct ply_links_key ply_links_key(const struct statx *stx)
@@ -86,7 +86,7 @@ int ply_links_free(struct ply_links *links)
 
 static uint64_t hash_of(const struct ply_links_key *key)
 {
-	uint64_t numbers[2] = { key->dev, key->ino };
+	uint64_t numbers[3] = { key->dev, key->ino, key->tag };
 
 	return XXH3_64bits(numbers, sizeof(numbers));
 }
@@ -98,7 +98,7 @@ static struct known *find(struct ply_links *links, const struct ply_links_key *k
 	for (; link; link = ply_table_next(link)) {
 		struct known *k = ply_container(link, struct known, link);
 
-		if (k->dev == key->dev && k->ino == key->ino)
+		if (k->key.dev == key->dev && k->key.ino == key->ino && k->key.tag == key->tag)
 			return k;
 	}
 	return NULL;
@@ -108,8 +108,8 @@ static struct name name_of(const struct ply_links_key *key)
 {
 	struct name name;
 
-	snprintf(name.text, sizeof(name.text), "%llx-%llx", (unsigned long long)key->dev,
-		 (unsigned long long)key->ino);
+	snprintf(name.text, sizeof(name.text), "%llx-%llx-%x", (unsigned long long)key->dev,
+		 (unsigned long long)key->ino, key->tag);
 	return name;
 }
 
@@ -169,9 +169,7 @@ int ply_links_keep(struct ply_links *links, const struct ply_links_key *key, int
 	k = malloc(sizeof(*k));
 	if (!k)
 		return -ENOMEM;
-	*k = (struct known){
-		.dev = key->dev, .ino = key->ino, .left = key->names - 1, .next = links->all
-	};
+	*k = (struct known){ .key = *key, .left = key->names - 1, .next = links->all };
 	if (k->next)
 		k->next->prev = k;
 	links->all = k;

@@ -15,6 +15,7 @@ struct ply_links;
 struct ply_links_key {
 	uint64_t dev, ino;
 	uint64_t names; /* no more will come */
+	unsigned tag;	/* tells apart what is not to be linked, as names in different layers */
 };
 
 /* The holder is made below dirfd when it is needed first. NULL without memory. */
