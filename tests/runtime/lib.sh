@@ -82,7 +82,7 @@ run() {
 # says COMMAND...: what it prints, or the part fails
 says() {
 	local said
-	said=$(timeout -k 5 300 "${as[@]}" "$@" 2>"$T/stderr" </dev/null) || fail "$*: $said $(tail -n 5 "$T/stderr")"
+	said=$(timeout -k 5 300 "${as[@]}" "$@" 2>"$T/stderr" </dev/null) || fail "$*: $said $(tail -n 5 "$T/stderr")" >&2
 	echo "$said"
 }
 
