@@ -14,7 +14,7 @@ BUILD   ?= build$(if $(strip $(variant)),/$(subst $(space),-,$(strip $(variant))
 OBJ     := $(BUILD)/obj
 
 OPT       = $(if $(DEBUG),-O0 -g -DPLY_DEBUG,-O2 -g)
-SANFLAGS  = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)
+SANFLAGS  = $(if $(SANITIZE),$(SANITIZE:%=-fsanitize=%) -fno-omit-frame-pointer)
 WARNINGS  = -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes \
 	    -Wmissing-prototypes -Wwrite-strings -Wvla -Werror
 CFLAGS   ?= $(OPT)
@@ -86,7 +86,7 @@ $(OBJ)/%.o: %.c $(OBJ)/flags
 
 # Only the wire and the program on top of it know FUSE.
 $(call objects,$(wire_src)): ROOM_CFLAGS = $(FUSE_CFLAGS)
-$(call objects,tests/crash/recorder.c): ROOM_CFLAGS = $(FUSE_CFLAGS)
+$(call objects,tests/crash/recorder.c tests/fuzz/test_wire.c): ROOM_CFLAGS = $(FUSE_CFLAGS)
 
 $(LIB): $(call objects,$(lib_src))
 $(COMMON): $(call objects,$(common_src))
@@ -116,12 +116,16 @@ $(recorder): $(call objects,tests/crash/recorder.c)
 	@echo "  LD    $@"
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(FUSE_LIBS)
 
+# Fuzzers are linked with all but main: the wire, the options, and what tools read.
+fuzz_objects := $(call objects,$(filter-out fs/main.c,$(wire_src))) $(COMMON)
+
 define suite_rules
-$(call suite_tests,$(1)): $(BUILD)/%: $(OBJ)/%.o $(call suite_common,$(1)) $(LIB)
+$(call suite_tests,$(1)): $(BUILD)/%: $(OBJ)/%.o $(call suite_common,$(1)) $($(1)_objects) $(LIB)
 	@mkdir -p $$(@D)
 	@echo "  LD    $$@"
-	$$(Q)$$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ -lcmocka $$(XXH_LIBS)
+	$$(Q)$$(CC) $$(ALL_LDFLAGS) -o $$@ $$^ -lcmocka $$($(1)_libs) $$(XXH_LIBS)
 endef
+fuzz_libs = $(FUSE_LIBS) $(CRYPTO_LIBS)
 $(foreach s,$(suites),$(if $(call suite_tests,$(s)),$(eval $(call suite_rules,$(s)))))
 
 $(BUILD)/man/%: docs/%.scd
@@ -146,6 +150,7 @@ check check-all: deps
 check-sanitizers:
 	+@for s in address thread; do for g in unit mount tools; do \
 		$(submake) SANITIZE=$$s check-$$g || exit 1; done; done
+	+@$(submake) SANITIZE='address undefined' check-fuzz
 
 groups := rooms style unit mount tools diff crash fuzz work runtime requests cases
 .PHONY: $(addprefix check-,$(groups))

@@ -221,7 +221,7 @@ static int attach(struct making *m, struct ply_entry *out)
 		unmake(m);
 		return err;
 	}
-	ply_dir_shows(m->u, m->dir, m->name, m->how->mode);
+	ply_dir_shows(m->u, m->dir, m->name, out->attr.stx_mode);
 	pthread_mutex_lock(&out->node->lock);
 	ply_attr_fix(m->u, out->node, &out->attr);
 	pthread_mutex_unlock(&out->node->lock);
@@ -248,6 +248,8 @@ int ply_create(struct ply_union *u, struct ply_node *dir, const char *name,
 		return -ENOTDIR;
 	if (S_ISCHR(how->mode) && how->rdev == makedev(PLY_WHITEOUT_MAJOR, PLY_WHITEOUT_MINOR))
 		return -EPERM;
+	if (S_ISLNK(how->mode) != (how->target != NULL))
+		return -EINVAL;
 	err = ply_copyup(u, dir, PLY_WHOLE_FILE);
 	if (err)
 		return err;

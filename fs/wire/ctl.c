@@ -212,8 +212,11 @@ void ply_raw_ioctl(const struct ply_raw *raw)
 	} else if (raw->len - sizeof(*in) < size || size != _IOC_SIZE(ctl->cmd)) {
 		ply_reply_raw_err(raw, -EINVAL);
 	} else {
-		/* Behind the request is room for it; the request itself is not needed any more. */
-		memcpy(ply_task.room, in + 1, size);
+		/*
+		 * The room begins behind the headers of a request: what is larger reaches into it, and is not needed where
+		 * it was any more.
+		 */
+		memmove(ply_task.room, in + 1, size);
 		err = run(ctl, raw, ply_task.room);
 		ply_reply_raw_ioctl(raw, err, ply_task.room, size);
 	}

@@ -19,10 +19,17 @@ struct ply_op {
 	const char *name;
 	enum ply_gate_class class;		/* that of SETATTR is as its request says */
 	void (*raw)(const struct ply_raw *raw); /* NULL: libfuse's */
-	size_t min;				/* bytes of body that raw reads */
+	size_t min;				/* bytes of its body, without what follows: */
+	unsigned names;				/* so many names of files, ... */
+	unsigned texts;				/* ... and strings that may say anything */
 };
 
 extern const struct ply_op ply_ops[PLY_OP_COUNT];
+/*
+ * Is a request, whose body has len bytes, one that may be looked into? The kernel sends no others; neither libfuse nor we
+ * look at lengths again, and the union takes names for single components.
+ */
+int ply_op_is_whole(const struct fuse_in_header *in, size_t len);
 /*
  * The table for libfuse; what is not there it answers with ENOSYS, which makes the kernel stop
  * asking.

@@ -126,9 +126,7 @@ static void serve_raw(struct ply_wire *w, const struct ply_op *op, const void *b
 		.len = len - sizeof(struct fuse_in_header),
 	};
 
-	if (raw.len < op->min)
-		ply_reply_raw_err(&raw, -EINVAL);
-	else if (is_stranger(w, raw.in))
+	if (is_stranger(w, raw.in))
 		ply_reply_raw_err(&raw, -EACCES);
 	else
 		op->raw(&raw);
@@ -177,13 +175,13 @@ static void serve(struct ply_wire *w, void *buf, size_t len, unsigned code)
 		fuse_session_process_buf(w->se, &request);
 }
 
-/* Without memory to hold it back there is only to refuse it. */
-static void refuse(struct ply_wire *w, const struct fuse_in_header *in)
+static void refuse(struct ply_wire *w, const struct fuse_in_header *in, int err)
 {
 	const struct ply_raw raw = { .w = w, .in = in };
 
-	if (in->opcode != FUSE_FORGET && in->opcode != FUSE_BATCH_FORGET)
-		ply_reply_raw_err(&raw, -ENOMEM);
+	if (in->opcode != FUSE_FORGET && in->opcode != FUSE_BATCH_FORGET &&
+	    in->opcode != FUSE_NOTIFY_REPLY)
+		ply_reply_raw_err(&raw, err);
 }
 
 void ply_session_serve(void *arg, void *buf, size_t len)
@@ -191,14 +189,21 @@ void ply_session_serve(void *arg, void *buf, size_t len)
 	struct ply_wire *w = arg;
 	const struct fuse_in_header *in = buf;
 	unsigned code = in->opcode < PLY_OP_COUNT ? in->opcode : 0;
-	enum ply_gate_class class = class_of(in, code);
-	int entered = ply_gate_enter(&w->gate, class, buf, len);
+	enum ply_gate_class class;
+	int entered;
 
+	if (!ply_op_is_whole(in, len - sizeof(*in))) {
+		refuse(w, in, -EINVAL);
+		return;
+	}
+	class = class_of(in, code);
+	entered = ply_gate_enter(&w->gate, class, buf, len);
 	if (entered > 0) {
 		serve(w, buf, len, code);
 		ply_gate_leave(&w->gate, class);
 	} else if (entered < 0) {
-		refuse(w, in);
+		/* Without memory to hold it back there is only to refuse it. */
+		refuse(w, in, entered);
 	}
 }
 
@@ -212,7 +217,7 @@ static void serve_held(void *arg, const void *request, size_t len)
 		memcpy(buf, request, len);
 		ply_session_serve(w, buf, len);
 	} else {
-		refuse(w, request);
+		refuse(w, request, -ENOMEM);
 	}
 	free(buf);
 }
