@@ -12,272 +12,27 @@
 #include "base/sys.h"
 #include "layer/marks.h"
 #include "union/lowerdata.h"
-#include "layer/override.h"
 #include "union/index.h"
 #include "union/origin.h"
 #include "union/place.h"
-#include "union/redirect.h"
+#include "union/resolve.h"
 #include "union/settle.h"
 
 #define PROBES_MAX 4	  /* lookups in a merged directory before it is listed */
 #define TRIES_MAX 3	  /* of a lookup without the lock */
 #define LAYERS_TO_PROBE 8 /* with more layers it is listed at once */
 
-/* Which layers to ask: all, or those that a listing names. */
-struct hint {
-	int known;
-	int upper;
-	uint64_t mask;
-	int rest; /* with the last bit of mask: from which of those on */
-};
-
-/* What was found: a file in one layer, or a directory in several. */
-struct found {
-	struct statx stx;
-	unsigned layer;	     /* topmost that has it */
-	int in_upper;	     /* a directory or a file in the upper */
-	struct ply_dir *dir; /* directories: to be given to the node, or freed */
-	struct statx below;  /* of the directory's topmost lower part */
-	struct ply_lowerdata
-		*data; /* files without data of their own: to be given to the node, or freed */
-};
-
-static void free_found(struct found *f)
-{
-	ply_dir_free(f->dir);
-	free(f->data);
-	f->dir = NULL;
-	f->data = NULL;
-}
-
 int ply_name_is_reserved(const char *name)
 {
 	return ply_is_aufs_name(name);
-}
-
-/* What one layer says of a name. */
-enum says {
-	SAYS_NOTHING,
-	SAYS_THERE,
-	SAYS_WHITEOUT,
-	SAYS_THERE_ALONE, /* there, and a .wh. mark hides what is below */
-};
-
-/* index: of dir->lowers, -1 the upper. more: layers below may have the name. -errno on trouble. */
-static int ask_layer(struct ply_union *u, struct ply_node *dir, int index, int more, int fd,
-		     const char *name, struct statx *stx)
-{
-	unsigned l = index < 0 ? PLY_UPPER : dir->dir->lowers[index].layer;
-	struct ply_layer *layer = &u->layers[l];
-	int err;
-
-	/* Even to stat it would be to wait for ourselves. */
-	if (ply_layer_is_hole(layer, fd, name))
-		return SAYS_NOTHING;
-	err = ply_layer_statx(layer, fd, name, STATX_BASIC_STATS | STATX_BTIME, stx);
-	if (err == -ENOENT)
-		return more && ply_mark_aufs(fd, name) ? SAYS_WHITEOUT : SAYS_NOTHING;
-	if (err)
-		return err;
-	if (ply_is_whiteout(stx))
-		return SAYS_WHITEOUT;
-	if (S_ISREG(stx->stx_mode) && !stx->stx_size && ply_dir_announces(u, dir, index, fd) &&
-	    ply_mark_xwhiteout(layer, fd, name) == 1)
-		return SAYS_WHITEOUT;
-	if (S_ISDIR(stx->stx_mode) && more && ply_mark_aufs(fd, name))
-		return SAYS_THERE_ALONE;
-	return SAYS_THERE;
-}
-
-static int wants(const struct hint *hint, int index)
-{
-	if (!hint->known)
-		return 1;
-	if (index < 0)
-		return hint->upper;
-	if (index >= PLY_MASK_REST)
-		return hint->mask >> PLY_MASK_REST && index >= hint->rest;
-	return (hint->mask >> index) & 1;
-}
-
-static int layer_index(const struct ply_dir *d, int index)
-{
-	return index < 0 ? PLY_UPPER : d->lowers[index].layer;
-}
-
-/* Adds a layer to a found directory. */
-static int add_dir_layer(struct found *f, unsigned layer, const struct statx *stx, unsigned room)
-{
-	if (!f->dir) {
-		f->dir = calloc(1, sizeof(*f->dir) + room * sizeof(f->dir->lowers[0]));
-		if (!f->dir)
-			return -ENOMEM;
-	}
-	if (layer == PLY_UPPER) {
-		atomic_init(&f->dir->in_upper, 1);
-		f->in_upper = 1;
-		return 0;
-	}
-	if (!f->dir->nlowers)
-		f->below = *stx;
-	f->dir->lowers[f->dir->nlowers++].layer = (uint16_t)layer;
-	return 0;
-}
-
-/* A walk over the layers for one name. */
-struct walk {
-	struct ply_node *dir;
-	const char *name;
-	struct found *f;
-	int nfound;
-	int last;		 /* index of the layer that had it last */
-	struct ply_trail *trail; /* a redirect leads on from there */
-};
-
-/* A directory was found in an upper layer and now below: has the one above a file that says it is opaque? */
-static int last_is_opaque(struct ply_union *u, const struct walk *w)
-{
-	unsigned layer = (unsigned)layer_index(w->dir->dir, w->last);
-	struct ply_fd *fd;
-	int mark, err = ply_dir_open(u, w->dir, layer, &fd);
-
-	if (err)
-		return err;
-	mark = ply_mark_aufs_opaque(fd->fd, w->name);
-	ply_fd_put(u->fds, fd);
-	return mark;
-}
-
-/* A directory's xattrs: 1 when they say that no further layer counts, or a redirect leads elsewhere. */
-static int heed_marks(struct ply_union *u, struct walk *w, unsigned layer, int fd)
-{
-	char redirect[PLY_REDIRECT_MAX + 1];
-	int below;
-
-	if (layer + 1 == u->nlayers)
-		return 0;
-	below = ply_mark_below(&u->layers[layer], fd, w->name, redirect);
-	if (below != PLY_BELOW_ELSEWHERE)
-		return below < 0 ? below : below == PLY_BELOW_NONE;
-	if (layer == PLY_UPPER && ply_moved_set_redirect(&w->f->dir->moved, redirect))
-		return -ENOMEM;
-	if (u->redirect_dir == PLY_REDIRECT_NOFOLLOW)
-		return 1;
-	w->trail = ply_trail_start(u, w->dir, layer, redirect);
-	return w->trail ? 1 : -ENOMEM;
-}
-
-/* Takes in what a layer says; 1 when no further layer counts. */
-static int take(struct ply_union *u, struct walk *w, int index, int fd, int says,
-		const struct statx *stx)
-{
-	unsigned layer = (unsigned)layer_index(w->dir->dir, index);
-	struct found *f = w->f;
-	int err;
-
-	if (says == SAYS_NOTHING)
-		return 0;
-	if (says == SAYS_WHITEOUT)
-		return 1;
-	if (w->nfound) {
-		err = S_ISDIR(stx->stx_mode) ? last_is_opaque(u, w) : 1;
-		if (err)
-			return err;
-	} else {
-		f->stx = *stx;
-		f->layer = layer;
-		f->in_upper = layer == PLY_UPPER;
-	}
-	w->nfound++;
-	w->last = index;
-	if (!S_ISDIR(stx->stx_mode))
-		return 1;
-	err = add_dir_layer(f, layer, stx,
-			    (unsigned)(w->dir->dir->nlowers - (index < 0 ? 0 : index)));
-	if (!err)
-		err = heed_marks(u, w, layer, fd);
-	return err ? err : says == SAYS_THERE_ALONE;
-}
-
-/* A file was found: is its data elsewhere? */
-static int find_data(struct ply_union *u, struct walk *w, int index, int fd,
-		     const struct statx *stx)
-{
-	int marked = ply_lowerdata_is_marked(u, w->dir, index, fd, w->name, stx), err = 0;
-
-	if (marked > 0)
-		err = ply_lowerdata_find(u, w->dir, index, w->name, &w->f->data);
-	if (marked > 0 && !err)
-		w->f->data->filled = marked == 2 && index < 0;
-	return marked < 0 ? marked : err ? err : SAYS_THERE;
-}
-
-/* The directory's parts in the layers below, where a redirect leads. */
-static int follow(struct ply_union *u, struct walk *w)
-{
-	size_t room = w->f->dir->nlowers + u->nlayers;
-	struct ply_dir *dir =
-		realloc(w->f->dir, sizeof(*dir) + room * sizeof(w->f->dir->lowers[0]));
-	struct ply_spot spot;
-	int more;
-
-	if (!dir)
-		return -ENOMEM;
-	w->f->dir = dir;
-	while ((more = ply_trail_next(w->trail, &spot)) > 0 && S_ISDIR(spot.stx.stx_mode)) {
-		int err = ply_moved_add(&dir->moved, spot.layer, spot.path);
-
-		dir->lowers[dir->nlowers] = (struct ply_dir_layer){ 0 };
-		if (!err)
-			err = add_dir_layer(w->f, spot.layer, &spot.stx, 0);
-		if (err)
-			return err;
-	}
-	return more < 0 ? more : 0;
-}
-
-static int resolve(struct ply_union *u, struct ply_node *dir, const char *name,
-		   const struct hint *hint, struct found *f)
-{
-	struct ply_dir *d = dir->dir;
-	struct walk w = { .dir = dir, .name = name, .f = f };
-	int stop = 0;
-
-	*f = (struct found){ 0 };
-	for (int i = atomic_load(&d->in_upper) ? -1 : 0; i < ply_dir_nlowers(d) && !stop; i++) {
-		struct statx stx;
-		struct ply_fd *fd;
-
-		if (!wants(hint, i))
-			continue;
-		stop = ply_dir_open(u, dir, (unsigned)layer_index(d, i), &fd);
-		if (ply_part_is_gone(u, i, stop)) {
-			stop = 0;
-			continue;
-		}
-		if (stop)
-			break;
-		stop = ask_layer(u, dir, i, i + 1 < ply_dir_nlowers(d), fd->fd, name, &stx);
-		if (stop == SAYS_THERE && !w.nfound)
-			stop = find_data(u, &w, i, fd->fd, &stx);
-		if (stop >= 0)
-			stop = take(u, &w, i, fd->fd, stop, &stx);
-		ply_fd_put(u->fds, fd);
-	}
-	if (stop >= 0 && w.trail)
-		stop = follow(u, &w);
-	ply_trail_end(w.trail);
-	if (stop >= 0 && w.nfound)
-		return 0;
-	free_found(f);
-	return stop < 0 ? stop : -ENOENT;
 }
 
 /*
  * What is known beforehand. dir->lock is held. A directory of one layer is simply asked; a merged one is
  * listed when it was asked a few times. -ENOENT when a listing says that there is no such name.
  */
-static int get_hint(struct ply_union *u, struct ply_node *dir, const char *name, struct hint *hint)
+static int get_hint(struct ply_union *u, struct ply_node *dir, const char *name,
+		    struct ply_hint *hint)
 {
 	struct ply_dir *d = dir->dir;
 	struct ply_listing *l = d->listing;
@@ -285,7 +40,7 @@ static int get_hint(struct ply_union *u, struct ply_node *dir, const char *name,
 	struct ply_item *item;
 
 	PLY_ASSERT_LOCKED(&dir->lock);
-	*hint = (struct hint){ 0 };
+	*hint = (struct ply_hint){ 0 };
 	/* What a listing says may be out of date. */
 	if (u->lowers_change)
 		return 0;
@@ -324,7 +79,7 @@ void ply_attr_fix(struct ply_union *u, struct ply_node *node, struct statx *attr
 
 /* Fills a new node from what was found; the node to use instead if another lookup was faster. */
 static struct ply_node *describe(struct ply_union *u, struct ply_node *dir, const char *name,
-				 struct found *f, struct ply_node *node)
+				 struct ply_answer *f, struct ply_node *node)
 {
 	if (f->dir) {
 		if (!f->dir->nlowers) {
@@ -355,7 +110,7 @@ static void settle_later(struct ply_union *u, struct ply_node *node)
 }
 
 /* The node of what was found: new, or of another name of the same file. dir->lock is held. */
-static int attach(struct ply_union *u, struct ply_node *dir, const char *name, struct found *f,
+static int attach(struct ply_union *u, struct ply_node *dir, const char *name, struct ply_answer *f,
 		  struct ply_node **out)
 {
 	struct ply_node *node = NULL, *used;
@@ -369,7 +124,7 @@ static int attach(struct ply_union *u, struct ply_node *dir, const char *name, s
 	if (!node) {
 		node = ply_node_new(u, f->stx.stx_mode, f->dir);
 		if (!node) {
-			free_found(f);
+			ply_answer_free(f);
 			return -ENOMEM;
 		}
 		used = describe(u, dir, name, f, node);
@@ -397,7 +152,7 @@ static int known_attr(struct ply_union *u, struct ply_node *node, struct statx *
 }
 
 /* The attributes as they were found, unless another name's inode is the node's by now. */
-static int found_attr(struct ply_union *u, struct ply_node *node, const struct found *f,
+static int found_attr(struct ply_union *u, struct ply_node *node, const struct ply_answer *f,
 		      struct statx *attr)
 {
 	if (!attr)
@@ -415,20 +170,20 @@ static int found_attr(struct ply_union *u, struct ply_node *node, const struct f
 
 /* What the layers said becomes a node, unless another lookup was faster. dir->lock is held. */
 static int settle_locked(struct ply_union *u, struct ply_node *dir, const char *name,
-			 struct found *f, struct ply_node **out)
+			 struct ply_answer *f, struct ply_node **out)
 {
 	*out = ply_tree_find(u, dir, name);
 	if (!*out)
 		return attach(u, dir, name, f, out);
-	free_found(f);
+	ply_answer_free(f);
 	return 0;
 }
 
 /* Asks the layers without a lock: -EAGAIN when the directory changed meanwhile. */
 static int find_once(struct ply_union *u, struct ply_node *dir, const char *name,
-		     struct ply_node **out, struct found *f)
+		     struct ply_node **out, struct ply_answer *f)
 {
-	struct hint hint;
+	struct ply_hint hint;
 	uint64_t version;
 	int err;
 
@@ -437,10 +192,10 @@ static int find_once(struct ply_union *u, struct ply_node *dir, const char *name
 	err = get_hint(u, dir, name, &hint);
 	pthread_mutex_unlock(&dir->lock);
 	if (!err)
-		err = resolve(u, dir, name, &hint, f);
+		err = ply_resolve(u, dir, name, &hint, f);
 	pthread_mutex_lock(&dir->lock);
 	if (version != dir->dir->version) {
-		free_found(f);
+		ply_answer_free(f);
 		err = -EAGAIN;
 	}
 	if (!err)
@@ -451,15 +206,15 @@ static int find_once(struct ply_union *u, struct ply_node *dir, const char *name
 
 /* The same with the lock held all the time, for a directory that changes too fast. */
 static int find_locked(struct ply_union *u, struct ply_node *dir, const char *name,
-		       struct ply_node **out, struct found *f)
+		       struct ply_node **out, struct ply_answer *f)
 {
-	struct hint hint;
+	struct ply_hint hint;
 	int err;
 
 	pthread_mutex_lock(&dir->lock);
 	err = get_hint(u, dir, name, &hint);
 	if (!err)
-		err = resolve(u, dir, name, &hint, f);
+		err = ply_resolve(u, dir, name, &hint, f);
 	if (!err)
 		err = settle_locked(u, dir, name, f, out);
 	pthread_mutex_unlock(&dir->lock);
@@ -469,7 +224,7 @@ static int find_locked(struct ply_union *u, struct ply_node *dir, const char *na
 /* ---- lower layers that change ---- */
 
 /* A lower node: is it what was found now? */
-static int is_same(struct ply_union *u, const struct ply_node *node, const struct found *f)
+static int is_same(struct ply_union *u, const struct ply_node *node, const struct ply_answer *f)
 {
 	const struct ply_dir *d = f->dir;
 
@@ -500,19 +255,19 @@ static void ask_again(struct ply_union *u, struct ply_node *dir, const char *nam
 		      struct ply_node **node)
 {
 	struct ply_node *const both[PLY_LOCK_NODES] = { dir, *node };
-	const struct hint all = { 0 };
+	const struct ply_hint all = { 0 };
 	struct ply_name *record = NULL;
-	struct found f = { 0 };
+	struct ply_answer f = { 0 };
 	int is_gone = 0;
 
 	ply_nodes_lock(both);
 	if (!ply_node_in_upper(*node))
 		record = ply_name_of(u, *node, dir, name);
 	if (record) {
-		int err = resolve(u, dir, name, &all, &f);
+		int err = ply_resolve(u, dir, name, &all, &f);
 
 		is_gone = err ? err == -ENOENT : !is_same(u, *node, &f);
-		free_found(&f);
+		ply_answer_free(&f);
 	}
 	if (is_gone)
 		ply_name_kill(u, record);
@@ -527,7 +282,7 @@ static void ask_again(struct ply_union *u, struct ply_node *dir, const char *nam
 int ply_find(struct ply_union *u, struct ply_node *dir, const char *name, struct ply_node **out,
 	     struct statx *attr)
 {
-	struct found f = { 0 };
+	struct ply_answer f = { 0 };
 	int err = -EAGAIN;
 
 	if (!ply_node_is_dir(dir))
@@ -570,10 +325,10 @@ int ply_lookup(struct ply_union *u, struct ply_node *dir, const char *name, stru
 int ply_attach_new(struct ply_union *u, struct ply_node *dir, const char *name,
 		   const struct statx *stx, struct ply_node **out)
 {
-	struct found f = { .stx = *stx, .layer = PLY_UPPER, .in_upper = 1 };
+	struct ply_answer f = { .stx = *stx, .layer = PLY_UPPER, .in_upper = 1 };
 
 	if (S_ISDIR(stx->stx_mode)) {
-		int err = add_dir_layer(&f, PLY_UPPER, stx, 0);
+		int err = ply_answer_add(&f, PLY_UPPER, stx, 0);
 
 		if (err)
 			return err;
@@ -584,8 +339,8 @@ int ply_attach_new(struct ply_union *u, struct ply_node *dir, const char *name,
 int ply_name_shows(struct ply_union *u, struct ply_node *dir, const char *name)
 {
 	struct ply_node *node = ply_tree_find(u, dir, name);
-	struct hint hint;
-	struct found f;
+	struct ply_hint hint;
+	struct ply_answer f;
 	int err;
 
 	PLY_ASSERT_LOCKED(&dir->lock);
@@ -595,10 +350,10 @@ int ply_name_shows(struct ply_union *u, struct ply_node *dir, const char *name)
 	}
 	err = get_hint(u, dir, name, &hint);
 	if (!err)
-		err = resolve(u, dir, name, &hint, &f);
+		err = ply_resolve(u, dir, name, &hint, &f);
 	if (err)
 		return err == -ENOENT ? 0 : err;
-	free_found(&f);
+	ply_answer_free(&f);
 	return 1;
 }
 
@@ -620,10 +375,10 @@ int ply_lower_shows(struct ply_union *u, struct ply_node *dir, const char *name)
 			continue;
 		if (err)
 			return err;
-		says = ask_layer(u, dir, i, i + 1 < ply_dir_nlowers(d), fd->fd, name, &stx);
+		says = ply_ask_layer(u, dir, i, i + 1 < ply_dir_nlowers(d), fd->fd, name, &stx);
 		ply_fd_put(u->fds, fd);
-		if (says != SAYS_NOTHING)
-			return says < 0 ? says : says != SAYS_WHITEOUT;
+		if (says != PLY_SAYS_NOTHING)
+			return says < 0 ? says : says != PLY_SAYS_WHITEOUT;
 	}
 	return 0;
 }
