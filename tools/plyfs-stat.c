@@ -1,8 +1,9 @@
 /*
  * plyfs-stat MNT: what a running mount's server tells of itself: its stack, what it has in memory, what it has done.
- * With --watch again and again, as what was done in each interval.
+ * With --watch again and again, as what was done in each interval. With names: where each comes from.
  */
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,12 +23,13 @@ static const struct ply_own_option own[] = {
 };
 
 static const struct ply_tool tool = {
-	.usage = "[-jq] [-w SECONDS [-n LINES]] MNT",
+	.usage = "[-jq] [-w SECONDS [-n LINES]] MNT [PATH]...",
 	.text = "Tells of a running mount: its layers, what its server keeps in memory, the requests it has had.\n"
+		"With paths, from the root of the mount: which layers each of them comes from.\n"
 		"Exit status: 0 told, 2 trouble.\n",
 	.own = own,
 	.min = 1,
-	.max = 1,
+	.max = INT_MAX,
 	.usage_exit = PLY_EXIT_TROUBLE,
 	.takes_no_stack = 1,
 };
@@ -249,6 +251,137 @@ static int watch(struct ply_live *live, const struct ply_args *a)
 	return err;
 }
 
+/* ---- names ---- */
+
+static const char *const states[] = {
+	[PLY_WHERE_LOWER] = "lower",
+	[PLY_WHERE_META_UP] = "metadata only",
+	[PLY_WHERE_MARKED] = "unsettled",
+	[PLY_WHERE_UPPER] = "upper",
+};
+
+static const char *const kinds[] = {
+	[PLY_WHERE_INODE] = "inode",	   [PLY_WHERE_INDEX] = "index",
+	[PLY_WHERE_DATA] = "data",	   [PLY_WHERE_NO_DATA] = "missing",
+	[PLY_WHERE_WHITEOUT] = "whiteout",
+};
+
+/* Of a server of another version there may be others. */
+static const char *word(const char *const *words, size_t n, uint32_t i)
+{
+	return i < n ? words[i] : "?";
+}
+#define WORD(words, i) word(words, sizeof(words) / sizeof((words)[0]), i)
+
+/* A part's path on disk; that in an index is only a name, and what is missing is nowhere. NULL without memory. */
+static char *path_of(const struct ply_ctl_where *part, const struct ply_ctl_layer *layer)
+{
+	char *path;
+	int n;
+
+	if (part->kind == PLY_WHERE_INDEX || part->kind == PLY_WHERE_NO_DATA)
+		return strdup(part->path);
+	n = asprintf(&path, "%s%s%s", layer->path, *part->path ? "/" : "", part->path);
+	return n < 0 ? NULL : path;
+}
+
+static void print_part(const struct ply_ctl_where *part, const struct ply_ctl_layer *layer)
+{
+	const char *label = part->kind == PLY_WHERE_DATA ? "data" : "layer";
+	char *path = path_of(part, layer), *escaped = ply_escape(path ? path : "?");
+
+	if (part->kind == PLY_WHERE_NO_DATA)
+		printf("data           in no layer\n");
+	else
+		printf("%-5s %-8u %s %s\n", label, part->layer,
+		       part->kind == PLY_WHERE_INDEX ? "index" : role(layer), escaped);
+	free(escaped);
+	free(path);
+}
+
+static void print_json_part(const struct ply_ctl_where *part, const struct ply_ctl_layer *layer)
+{
+	char *path = path_of(part, layer);
+
+	printf("%s{\"layer\":%u,\"path\":", part->part ? "," : "", part->layer);
+	ply_put_json(stdout, path ? path : "?");
+	printf(",\"role\":\"%s\",\"what\":\"%s\"}", role(layer), WORD(kinds, part->kind));
+	free(path);
+}
+
+static void print_name(const char *path, const struct ply_ctl_where *where)
+{
+	char *escaped = ply_escape(path);
+
+	printf("name           %s\n", escaped);
+	printf("type           %s\n", ply_type_word(where->mode));
+	print_number("inode", where->ino);
+	printf("state          %s\n", WORD(states, where->state));
+	free(escaped);
+}
+
+static void print_json_name(const char *path, const struct ply_ctl_where *where)
+{
+	printf("{\"inode\":%llu,\"kind\":\"%s\",\"path\":", (unsigned long long)where->ino,
+	       ply_type_word(where->mode));
+	ply_put_json(stdout, path);
+	printf(",\"state\":\"%s\",\"type\":\"name\",\"parts\":[", WORD(states, where->state));
+}
+
+/* Nothing of that name is shown. */
+static void say_hidden(struct ply_live *live, const char *path, const struct ply_ctl_where *where)
+{
+	struct ply_ctl_layer layer;
+	char *by, why[2 * PATH_MAX + 64];
+
+	if (where->kind != PLY_WHERE_WHITEOUT || ply_live_layer(live, where->layer, &layer)) {
+		ply_complain("cannot tell of", path, -ENOENT);
+		return;
+	}
+	by = path_of(where, &layer);
+	snprintf(why, sizeof(why), "it is hidden by the whiteout %s in layer %u", by ? by : "?",
+		 where->layer);
+	ply_complain_of("cannot tell of", path, -ENOENT, why);
+	free(by);
+}
+
+/* It may change between two parts: then it has fewer, or is gone. */
+static int tell_name(struct ply_live *live, const struct ply_args *a, const char *path)
+{
+	struct ply_ctl_where where;
+	struct ply_ctl_layer layer;
+	int err = ply_live_where(live, path, 0, &where);
+
+	if (err == -ENOENT)
+		say_hidden(live, path, &where);
+	if (err)
+		return err;
+	(a->cli.json ? print_json_name : print_name)(path, &where);
+	for (unsigned i = 1; !err; i++) {
+		err = ply_live_layer(live, where.layer, &layer);
+		if (!err)
+			(a->cli.json ? print_json_part : print_part)(&where, &layer);
+		if (!err)
+			err = ply_live_where(live, path, i, &where);
+	}
+	if (a->cli.json)
+		printf("]}\n");
+	return err == -ERANGE || err == -ENOENT ? 0 : err;
+}
+
+static int tell_names(struct ply_live *live, const struct ply_args *a)
+{
+	int trouble = 0;
+
+	for (int i = 1; i < a->noperands; i++) {
+		if (i > 1 && !a->cli.json)
+			putchar('\n');
+		if (tell_name(live, a, a->operands[i]))
+			trouble = -ENOENT;
+	}
+	return trouble;
+}
+
 static int once(struct ply_live *live, const struct ply_args *a)
 {
 	struct ply_ctl_status status;
@@ -266,10 +399,14 @@ int main(int argc, char **argv)
 	ply_args_parse(&args, argc, argv, &tool);
 	if (args.set['n'] && !args.set['w'])
 		ply_args_refuse(&tool, "--count is for --watch");
+	if (args.noperands > 1 && args.set['w'])
+		ply_args_refuse(&tool, "--watch tells nothing of paths");
 	ply_interrupt_start();
 	err = ply_live_open(&live, args.operands[0]);
 	if (!err)
-		err = args.set['w'] ? watch(&live, &args) : once(&live, &args);
+		err = args.set['w']	   ? watch(&live, &args)
+		      : args.noperands > 1 ? tell_names(&live, &args)
+					   : once(&live, &args);
 	ply_interrupt_end();
 	ply_live_close(&live);
 	ply_args_free(&args);

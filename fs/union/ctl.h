@@ -13,6 +13,8 @@
 #include <linux/ioctl.h>
 #include <stdint.h>
 
+#include "union/union.h"
+
 #define PLY_CTL_VERSION 1
 #define PLY_CTL_WHY 4608
 #define PLY_CTL_OPS 64
@@ -92,6 +94,22 @@ struct ply_ctl_rotate {
 	char why[PLY_CTL_WHY];
 };
 
+/*
+ * Where a name comes from, part by part: a file's inode and, if that is elsewhere, its data; a directory in all layers
+ * that it is merged of. No symlink is followed. ENOENT: not there; ERANGE: beyond the last part; EXDEV: a path with "..".
+ */
+struct ply_ctl_where {
+	uint32_t part; /* from 0 on */
+	uint32_t nparts;
+	uint32_t mode;
+	uint32_t state; /* of enum ply_where_state */
+	uint64_t ino;	/* as the mount shows it */
+	uint32_t kind;	/* of enum ply_where_kind; this and the rest are the part's */
+	uint32_t layer;
+	char path
+		[PATH_MAX]; /* from the mount's root, empty for that; answered with the path in the layer */
+};
+
 #define PLY_CTL_TYPE 0xf5
 #define PLY_CTL_STATUS _IOWR(PLY_CTL_TYPE, 1, struct ply_ctl_status)
 #define PLY_CTL_LAYER _IOWR(PLY_CTL_TYPE, 2, struct ply_ctl_layer)
@@ -100,5 +118,6 @@ struct ply_ctl_rotate {
 #define PLY_CTL_FREEZE _IOWR(PLY_CTL_TYPE, 5, struct ply_ctl_freeze)
 #define PLY_CTL_THAW _IO(PLY_CTL_TYPE, 6) /* EINVAL: this process has not frozen it, or no more */
 #define PLY_CTL_ROTATE _IOWR(PLY_CTL_TYPE, 7, struct ply_ctl_rotate)
+#define PLY_CTL_WHERE _IOWR(PLY_CTL_TYPE, 8, struct ply_ctl_where)
 
 #endif

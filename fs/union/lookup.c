@@ -76,7 +76,7 @@ void ply_attr_fix(struct ply_union *u, struct ply_node *node, struct statx *attr
 
 /* Fills a new node from what was found; the node to use instead if another lookup was faster. */
 static struct ply_node *describe(struct ply_union *u, struct ply_node *dir, const char *name,
-				 struct ply_resolved *f, struct ply_node *node)
+				 struct ply_answer *f, struct ply_node *node)
 {
 	if (f->dir) {
 		if (!f->dir->nlowers) {
@@ -107,8 +107,8 @@ static void settle_later(struct ply_union *u, struct ply_node *node)
 }
 
 /* The node of what was found: new, or of another name of the same file. dir->lock is held. */
-static int attach(struct ply_union *u, struct ply_node *dir, const char *name,
-		  struct ply_resolved *f, struct ply_node **out)
+static int attach(struct ply_union *u, struct ply_node *dir, const char *name, struct ply_answer *f,
+		  struct ply_node **out)
 {
 	struct ply_node *node = NULL, *used;
 	int err;
@@ -121,7 +121,7 @@ static int attach(struct ply_union *u, struct ply_node *dir, const char *name,
 	if (!node) {
 		node = ply_node_new(u, f->stx.stx_mode, f->dir);
 		if (!node) {
-			ply_resolved_free(f);
+			ply_answer_free(f);
 			return -ENOMEM;
 		}
 		used = describe(u, dir, name, f, node);
@@ -149,7 +149,7 @@ static int known_attr(struct ply_union *u, struct ply_node *node, struct statx *
 }
 
 /* The attributes as they were found, unless another name's inode is the node's by now. */
-static int found_attr(struct ply_union *u, struct ply_node *node, const struct ply_resolved *f,
+static int found_attr(struct ply_union *u, struct ply_node *node, const struct ply_answer *f,
 		      struct statx *attr)
 {
 	if (!attr)
@@ -167,18 +167,18 @@ static int found_attr(struct ply_union *u, struct ply_node *node, const struct p
 
 /* What the layers said becomes a node, unless another lookup was faster. dir->lock is held. */
 static int settle_locked(struct ply_union *u, struct ply_node *dir, const char *name,
-			 struct ply_resolved *f, struct ply_node **out)
+			 struct ply_answer *f, struct ply_node **out)
 {
 	*out = ply_tree_find(u, dir, name);
 	if (!*out)
 		return attach(u, dir, name, f, out);
-	ply_resolved_free(f);
+	ply_answer_free(f);
 	return 0;
 }
 
 /* Asks the layers without a lock: -EAGAIN when the directory changed meanwhile. */
 static int find_once(struct ply_union *u, struct ply_node *dir, const char *name,
-		     struct ply_node **out, struct ply_resolved *f)
+		     struct ply_node **out, struct ply_answer *f)
 {
 	struct ply_hint hint;
 	uint64_t version;
@@ -192,7 +192,7 @@ static int find_once(struct ply_union *u, struct ply_node *dir, const char *name
 		err = ply_resolve(u, dir, name, &hint, f);
 	pthread_mutex_lock(&dir->lock);
 	if (version != dir->dir->version) {
-		ply_resolved_free(f);
+		ply_answer_free(f);
 		err = -EAGAIN;
 	}
 	if (!err)
@@ -203,7 +203,7 @@ static int find_once(struct ply_union *u, struct ply_node *dir, const char *name
 
 /* The same with the lock held all the time, for a directory that changes too fast. */
 static int find_locked(struct ply_union *u, struct ply_node *dir, const char *name,
-		       struct ply_node **out, struct ply_resolved *f)
+		       struct ply_node **out, struct ply_answer *f)
 {
 	struct ply_hint hint;
 	int err;
@@ -221,7 +221,7 @@ static int find_locked(struct ply_union *u, struct ply_node *dir, const char *na
 /* ---- lower layers that change ---- */
 
 /* A lower node: is it what was found now? */
-static int is_same(struct ply_union *u, const struct ply_node *node, const struct ply_resolved *f)
+static int is_same(struct ply_union *u, const struct ply_node *node, const struct ply_answer *f)
 {
 	const struct ply_dir *d = f->dir;
 
@@ -254,7 +254,7 @@ static void ask_again(struct ply_union *u, struct ply_node *dir, const char *nam
 	struct ply_node *const both[PLY_LOCK_NODES] = { dir, *node };
 	const struct ply_hint all = { 0 };
 	struct ply_name *record = NULL;
-	struct ply_resolved f = { 0 };
+	struct ply_answer f = { 0 };
 	int is_gone = 0;
 
 	ply_nodes_lock(both);
@@ -264,7 +264,7 @@ static void ask_again(struct ply_union *u, struct ply_node *dir, const char *nam
 		int err = ply_resolve(u, dir, name, &all, &f);
 
 		is_gone = err ? err == -ENOENT : !is_same(u, *node, &f);
-		ply_resolved_free(&f);
+		ply_answer_free(&f);
 	}
 	if (is_gone)
 		ply_name_kill(u, record);
@@ -279,7 +279,7 @@ static void ask_again(struct ply_union *u, struct ply_node *dir, const char *nam
 int ply_find(struct ply_union *u, struct ply_node *dir, const char *name, struct ply_node **out,
 	     struct statx *attr)
 {
-	struct ply_resolved f = { 0 };
+	struct ply_answer f = { 0 };
 	int err = -EAGAIN;
 
 	if (!ply_node_is_dir(dir))
@@ -322,10 +322,10 @@ int ply_lookup(struct ply_union *u, struct ply_node *dir, const char *name, stru
 int ply_attach_new(struct ply_union *u, struct ply_node *dir, const char *name,
 		   const struct statx *stx, struct ply_node **out)
 {
-	struct ply_resolved f = { .stx = *stx, .layer = PLY_UPPER, .in_upper = 1 };
+	struct ply_answer f = { .stx = *stx, .layer = PLY_UPPER, .in_upper = 1 };
 
 	if (S_ISDIR(stx->stx_mode)) {
-		int err = ply_resolved_add_layer(&f, PLY_UPPER, stx, 0);
+		int err = ply_answer_add(&f, PLY_UPPER, stx, 0);
 
 		if (err)
 			return err;
@@ -337,7 +337,7 @@ int ply_name_shows(struct ply_union *u, struct ply_node *dir, const char *name)
 {
 	struct ply_node *node = ply_tree_find(u, dir, name);
 	struct ply_hint hint;
-	struct ply_resolved f;
+	struct ply_answer f;
 	int err;
 
 	PLY_ASSERT_LOCKED(&dir->lock);
@@ -350,6 +350,6 @@ int ply_name_shows(struct ply_union *u, struct ply_node *dir, const char *name)
 		err = ply_resolve(u, dir, name, &hint, &f);
 	if (err)
 		return err == -ENOENT ? 0 : err;
-	ply_resolved_free(&f);
+	ply_answer_free(&f);
 	return 1;
 }

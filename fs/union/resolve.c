@@ -1,8 +1,9 @@
-/* One walk over the layers for a name, from the topmost down, heeding whiteouts, opaque marks, redirects and metacopy. */
+/* The walk over the layers for one name: topmost first, until something hides the rest or a redirect leads elsewhere. */
 #include "union/resolve.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "layer/marks.h"
 #include "layer/override.h"
@@ -12,7 +13,7 @@
 #include "union/place.h"
 #include "union/redirect.h"
 
-void ply_resolved_free(struct ply_resolved *f)
+void ply_answer_free(struct ply_answer *f)
 {
 	ply_dir_free(f->dir);
 	free(f->data);
@@ -20,17 +21,8 @@ void ply_resolved_free(struct ply_resolved *f)
 	f->data = NULL;
 }
 
-/* What one layer says of a name. */
-enum says {
-	SAYS_NOTHING,
-	SAYS_THERE,
-	SAYS_WHITEOUT,
-	SAYS_THERE_ALONE, /* there, and a .wh. mark hides what is below */
-};
-
-/* index: of dir->lowers, -1 the upper. more: layers below may have the name. -errno on trouble. */
-static int ask_layer(struct ply_union *u, struct ply_node *dir, int index, int more, int fd,
-		     const char *name, struct statx *stx)
+int ply_ask_layer(struct ply_union *u, struct ply_node *dir, int index, int more, int fd,
+		  const char *name, struct statx *stx)
 {
 	unsigned l = index < 0 ? PLY_UPPER : dir->dir->lowers[index].layer;
 	struct ply_layer *layer = &u->layers[l];
@@ -38,20 +30,20 @@ static int ask_layer(struct ply_union *u, struct ply_node *dir, int index, int m
 
 	/* Even to stat it would be to wait for ourselves. */
 	if (ply_layer_is_hole(layer, fd, name))
-		return SAYS_NOTHING;
+		return PLY_SAYS_NOTHING;
 	err = ply_layer_statx(layer, fd, name, STATX_BASIC_STATS | STATX_BTIME, stx);
 	if (err == -ENOENT)
-		return more && ply_mark_aufs(fd, name) ? SAYS_WHITEOUT : SAYS_NOTHING;
+		return more && ply_mark_aufs(fd, name) ? PLY_SAYS_WHITEOUT : PLY_SAYS_NOTHING;
 	if (err)
 		return err;
 	if (ply_is_whiteout(stx))
-		return SAYS_WHITEOUT;
+		return PLY_SAYS_WHITEOUT;
 	if (S_ISREG(stx->stx_mode) && !stx->stx_size && ply_dir_announces(u, dir, index, fd) &&
 	    ply_mark_xwhiteout(layer, fd, name) == 1)
-		return SAYS_WHITEOUT;
+		return PLY_SAYS_WHITEOUT;
 	if (S_ISDIR(stx->stx_mode) && more && ply_mark_aufs(fd, name))
-		return SAYS_THERE_ALONE;
-	return SAYS_THERE;
+		return PLY_SAYS_THERE_ALONE;
+	return PLY_SAYS_THERE;
 }
 
 static int wants(const struct ply_hint *hint, int index)
@@ -65,14 +57,13 @@ static int wants(const struct ply_hint *hint, int index)
 	return (hint->mask >> index) & 1;
 }
 
-static int layer_index(const struct ply_dir *d, int index)
+int ply_layer_index(const struct ply_dir *d, int index)
 {
 	return index < 0 ? PLY_UPPER : d->lowers[index].layer;
 }
 
 /* Adds a layer to a found directory. */
-int ply_resolved_add_layer(struct ply_resolved *f, unsigned layer, const struct statx *stx,
-			   unsigned room)
+int ply_answer_add(struct ply_answer *f, unsigned layer, const struct statx *stx, unsigned room)
 {
 	if (!f->dir) {
 		f->dir = calloc(1, sizeof(*f->dir) + room * sizeof(f->dir->lowers[0]));
@@ -94,7 +85,7 @@ int ply_resolved_add_layer(struct ply_resolved *f, unsigned layer, const struct 
 struct walk {
 	struct ply_node *dir;
 	const char *name;
-	struct ply_resolved *f;
+	struct ply_answer *f;
 	int nfound;
 	int last;		 /* index of the layer that had it last */
 	struct ply_trail *trail; /* a redirect leads on from there */
@@ -103,7 +94,7 @@ struct walk {
 /* A directory was found in an upper layer and now below: has the one above a file that says it is opaque? */
 static int last_is_opaque(struct ply_union *u, const struct walk *w)
 {
-	unsigned layer = (unsigned)layer_index(w->dir->dir, w->last);
+	unsigned layer = (unsigned)ply_layer_index(w->dir->dir, w->last);
 	struct ply_fd *fd;
 	int mark, err = ply_dir_open(u, w->dir, layer, &fd);
 
@@ -137,13 +128,13 @@ static int heed_marks(struct ply_union *u, struct walk *w, unsigned layer, int f
 static int take(struct ply_union *u, struct walk *w, int index, int fd, int says,
 		const struct statx *stx)
 {
-	unsigned layer = (unsigned)layer_index(w->dir->dir, index);
-	struct ply_resolved *f = w->f;
+	unsigned layer = (unsigned)ply_layer_index(w->dir->dir, index);
+	struct ply_answer *f = w->f;
 	int err;
 
-	if (says == SAYS_NOTHING)
+	if (says == PLY_SAYS_NOTHING)
 		return 0;
-	if (says == SAYS_WHITEOUT)
+	if (says == PLY_SAYS_WHITEOUT)
 		return 1;
 	if (w->nfound) {
 		err = S_ISDIR(stx->stx_mode) ? last_is_opaque(u, w) : 1;
@@ -158,11 +149,11 @@ static int take(struct ply_union *u, struct walk *w, int index, int fd, int says
 	w->last = index;
 	if (!S_ISDIR(stx->stx_mode))
 		return 1;
-	err = ply_resolved_add_layer(f, layer, stx,
-				     (unsigned)(w->dir->dir->nlowers - (index < 0 ? 0 : index)));
+	err = ply_answer_add(f, layer, stx,
+			     (unsigned)(w->dir->dir->nlowers - (index < 0 ? 0 : index)));
 	if (!err)
 		err = heed_marks(u, w, layer, fd);
-	return err ? err : says == SAYS_THERE_ALONE;
+	return err ? err : says == PLY_SAYS_THERE_ALONE;
 }
 
 /* A file was found: is its data elsewhere? */
@@ -175,7 +166,7 @@ static int find_data(struct ply_union *u, struct walk *w, int index, int fd,
 		err = ply_lowerdata_find(u, w->dir, index, w->name, &w->f->data);
 	if (marked > 0 && !err)
 		w->f->data->filled = marked == 2 && index < 0;
-	return marked < 0 ? marked : err ? err : SAYS_THERE;
+	return marked < 0 ? marked : err ? err : PLY_SAYS_THERE;
 }
 
 /* The directory's parts in the layers below, where a redirect leads. */
@@ -195,7 +186,7 @@ static int follow(struct ply_union *u, struct walk *w)
 
 		dir->lowers[dir->nlowers] = (struct ply_dir_layer){ 0 };
 		if (!err)
-			err = ply_resolved_add_layer(w->f, spot.layer, &spot.stx, 0);
+			err = ply_answer_add(w->f, spot.layer, &spot.stx, 0);
 		if (err)
 			return err;
 	}
@@ -203,28 +194,28 @@ static int follow(struct ply_union *u, struct walk *w)
 }
 
 int ply_resolve(struct ply_union *u, struct ply_node *dir, const char *name,
-		const struct ply_hint *hint, struct ply_resolved *f)
+		const struct ply_hint *hint, struct ply_answer *f)
 {
 	struct ply_dir *d = dir->dir;
 	struct walk w = { .dir = dir, .name = name, .f = f };
 	int stop = 0;
 
-	*f = (struct ply_resolved){ 0 };
+	*f = (struct ply_answer){ 0 };
 	for (int i = atomic_load(&d->in_upper) ? -1 : 0; i < ply_dir_nlowers(d) && !stop; i++) {
 		struct statx stx;
 		struct ply_fd *fd;
 
 		if (!wants(hint, i))
 			continue;
-		stop = ply_dir_open(u, dir, (unsigned)layer_index(d, i), &fd);
+		stop = ply_dir_open(u, dir, (unsigned)ply_layer_index(d, i), &fd);
 		if (ply_part_is_gone(u, i, stop)) {
 			stop = 0;
 			continue;
 		}
 		if (stop)
 			break;
-		stop = ask_layer(u, dir, i, i + 1 < ply_dir_nlowers(d), fd->fd, name, &stx);
-		if (stop == SAYS_THERE && !w.nfound)
+		stop = ply_ask_layer(u, dir, i, i + 1 < ply_dir_nlowers(d), fd->fd, name, &stx);
+		if (stop == PLY_SAYS_THERE && !w.nfound)
 			stop = find_data(u, &w, i, fd->fd, &stx);
 		if (stop >= 0)
 			stop = take(u, &w, i, fd->fd, stop, &stx);
@@ -235,7 +226,7 @@ int ply_resolve(struct ply_union *u, struct ply_node *dir, const char *name,
 	ply_trail_end(w.trail);
 	if (stop >= 0 && w.nfound)
 		return 0;
-	ply_resolved_free(f);
+	ply_answer_free(f);
 	return stop < 0 ? stop : -ENOENT;
 }
 
@@ -257,10 +248,10 @@ int ply_lower_shows(struct ply_union *u, struct ply_node *dir, const char *name)
 			continue;
 		if (err)
 			return err;
-		says = ask_layer(u, dir, i, i + 1 < ply_dir_nlowers(d), fd->fd, name, &stx);
+		says = ply_ask_layer(u, dir, i, i + 1 < ply_dir_nlowers(d), fd->fd, name, &stx);
 		ply_fd_put(u->fds, fd);
-		if (says != SAYS_NOTHING)
-			return says < 0 ? says : says != SAYS_WHITEOUT;
+		if (says != PLY_SAYS_NOTHING)
+			return says < 0 ? says : says != PLY_SAYS_WHITEOUT;
 	}
 	return 0;
 }

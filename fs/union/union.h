@@ -314,6 +314,40 @@ int ply_statfs(struct ply_union *u, struct ply_node *node, struct statvfs *out);
  */
 int ply_layer_path(struct ply_union *u, unsigned index, char *out);
 
+/*
+ * Where something comes from: a file has its inode in one layer, and its data there or in another one; a directory has parts in
+ * all those that it is merged of, topmost first.
+ */
+enum ply_where_kind {
+	PLY_WHERE_INODE,
+	PLY_WHERE_INDEX,    /* the same, in the upper's index of hard links: path is of the index */
+	PLY_WHERE_DATA,	    /* of a metadata-only file */
+	PLY_WHERE_NO_DATA,  /* it has none: no layer does */
+	PLY_WHERE_WHITEOUT, /* with -ENOENT: what hides the name */
+	PLY_WHERE_NOTHING,
+};
+enum ply_where_state {
+	PLY_WHERE_LOWER,
+	PLY_WHERE_META_UP, /* the upper has its inode, the data is below */
+	PLY_WHERE_MARKED, /* the data is in the upper, too, with a mark that it is not yet safe there */
+	PLY_WHERE_UPPER,
+};
+struct ply_where {
+	uint64_t ino; /* as the union shows it */
+	mode_t mode;
+	enum ply_where_state state;
+	unsigned nparts;
+	/* Of the part that was asked for: */
+	enum ply_where_kind kind;
+	unsigned layer;
+	char path[4096]; /* in the layer; empty for its root */
+};
+/*
+ * Part number part of what path, in names as they are on disk, leads to from the root; empty for the root. No symlink is
+ * followed. -ENOENT; -ERANGE beyond the last part; -EXDEV for "..", -ENAMETOOLONG when the path in the layer is.
+ */
+int ply_where(struct ply_union *u, const char *path, unsigned part, struct ply_where *out);
+
 struct ply_union_stats {
 	uint64_t nodes;	     /* in memory */
 	uint64_t names;	     /* of these nodes */

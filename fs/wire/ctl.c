@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/sysfuse.h"
+#include "layer/marks.h"
 #include "union/ctl.h"
 #include "wire/reply.h"
 
@@ -68,6 +69,54 @@ static int tell_layer(const struct ply_raw *raw, void *data)
 	res = ply_layer_path(raw->w->cfg.u, layer->index, layer->path);
 	layer->is_data_only = res > 0;
 	return res < 0 ? res : 0;
+}
+
+/* Each name of a path as it is on disk. */
+static int path_to_disk(const char *path, char disk[PATH_MAX])
+{
+	size_t used = 0;
+
+	while (*path) {
+		char name[PLY_NAME_MAX + 1], room[PLY_NAME_MAX + 1];
+		size_t len = strcspn(path, "/");
+		int n;
+
+		if (len > PLY_NAME_MAX)
+			return -ENAMETOOLONG;
+		memcpy(name, path, len);
+		name[len] = '\0';
+		path += len + (path[len] == '/');
+		n = snprintf(disk + used, PATH_MAX - used, "%s%s", used ? "/" : "",
+			     ply_name_to_disk(name, room));
+		if (n >= (int)(PATH_MAX - used))
+			return -ENAMETOOLONG;
+		used += (size_t)n;
+	}
+	disk[used] = '\0';
+	return 0;
+}
+
+static int tell_where(const struct ply_raw *raw, void *data)
+{
+	struct ply_ctl_where *where = data;
+	struct ply_where found;
+	char path[PATH_MAX];
+	int err;
+
+	where->path[sizeof(where->path) - 1] = '\0';
+	err = path_to_disk(where->path, path);
+	if (err)
+		return err;
+	ply_loop_hand_over();
+	err = ply_where(raw->w->cfg.u, path, where->part, &found);
+	where->nparts = found.nparts;
+	where->mode = found.mode;
+	where->state = found.state;
+	where->ino = ply_ino_out(raw->w, found.ino);
+	where->kind = found.kind;
+	where->layer = found.layer;
+	memcpy(where->path, found.path, sizeof(where->path));
+	return err;
 }
 
 static int flush(const struct ply_raw *raw, void *data)
@@ -170,9 +219,9 @@ static const struct ctl {
 	int (*run)(const struct ply_raw *raw, void *data);
 } ctls[] = {
 	{ PLY_CTL_STATUS, 1, tell_status }, { PLY_CTL_LAYER, 1, tell_layer },
-	{ PLY_CTL_READY, 1, ready },	    { PLY_CTL_ROTATE, 1, rotate },
-	{ PLY_CTL_FLUSH, 0, flush },	    { PLY_CTL_FREEZE, 0, freeze },
-	{ PLY_CTL_THAW, 0, thaw },
+	{ PLY_CTL_WHERE, 1, tell_where },   { PLY_CTL_READY, 1, ready },
+	{ PLY_CTL_ROTATE, 1, rotate },	    { PLY_CTL_FLUSH, 0, flush },
+	{ PLY_CTL_FREEZE, 0, freeze },	    { PLY_CTL_THAW, 0, thaw },
 };
 
 static int run(const struct ctl *ctl, const struct ply_raw *raw, void *data)

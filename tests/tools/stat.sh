@@ -54,6 +54,52 @@ print(sum(json.loads(line)["requests"] for line in open(sys.argv[1])))' "$T/out"
 	down
 }
 
+names() {
+	fresh
+	mkdir -p "$L/d" "$T/base/d"
+	echo low >"$L/d/a"
+	echo low >"$T/base/d/b"
+	echo low >"$T/base/gone"
+	up "$L:$T/base" redirect_dir=on
+	rm "$M/gone"
+	mv "$M/d" "$M/moved"
+	echo mark >"$M/.wh.mine"
+	tool 0 "$M" moved moved/b
+	prints "name           moved"
+	prints "type           directory"
+	prints "inode          $(stat -c %i "$M/moved")"
+	prints "state          upper"
+	prints "layer 0        upper $U/moved"
+	prints "layer 1        lower $L/d"
+	prints "layer 2        lower $T/base/d"
+	prints "layer 2        lower $T/base/d/b"
+	chmod 600 "$M/moved/a"
+	tool 0 -j "$M" moved/a .wh.mine /
+	json
+	eq "a" "metadata only [(0, 'inode', '$U/moved/a'), (1, 'data', '$L/d/a')]" "$(head -n 1 "$T/out" | parts)"
+	eq "a name like a mark" "upper [(0, 'inode', '$U/$(names_like_marks)')]" "$(sed -n 2p "$T/out" | parts)"
+	eq "the root" "upper [(0, 'inode', '$U'), (1, 'inode', '$L'), (2, 'inode', '$T/base')]" "$(tail -n 1 "$T/out" | parts)"
+	tool 2 "$M" gone moved/a
+	says "'gone'"
+	says "hidden by the whiteout $U/gone in layer 0"
+	prints "name           moved/a"
+	tool 2 "$M" nowhere
+	says "No such file"
+	tool 2 "$M" moved/../moved
+	says "may not have '..'"
+	tool 2 -w 1 -n 1 "$M" moved
+	down
+	rm -rf "$T/base"
+}
+
+parts() {
+	python3 -c 'import json, sys
+d = json.load(sys.stdin)
+print(d["state"], [(p["layer"], p["what"], p["path"]) for p in d["parts"]])'
+}
+
+names_like_marks() { (cd "$U" && echo .[a-z]*); }
+
 # What the mount has collected, and has not given to the upper yet, is seen by those who ask it.
 asked_for_its_stack() {
 	local layer=$T/layer
@@ -96,6 +142,7 @@ refused() {
 
 check "layers, memory and requests" numbers
 check "intervals" watched
+check "names and the layers that they come from" names
 check "diff, ls, du and check ask a mount for its stack" asked_for_its_stack
 check "what is no mount, and who may not ask" refused
 finish

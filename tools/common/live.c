@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/sys.h"
+#include "args.h"
 #include "base/sysfuse.h"
 #include "cli.h"
 
@@ -71,6 +72,22 @@ int ply_live_layer(struct ply_live *live, unsigned index, struct ply_ctl_layer *
 	layer->index = index;
 	err = sys_ioctl(live->fd, PLY_CTL_LAYER, layer);
 	return err && err != -ENOENT ? complain(live, "ask", NULL, err) : err;
+}
+
+int ply_live_where(struct ply_live *live, const char *path, unsigned part,
+		   struct ply_ctl_where *where)
+{
+	int err = strlen(path) < sizeof(where->path) ? 0 : -ENAMETOOLONG;
+
+	if (!err) {
+		*where = (struct ply_ctl_where){ .part = part };
+		strcpy(where->path, path);
+		err = sys_ioctl(live->fd, PLY_CTL_WHERE, where);
+	}
+	if (err && err != -ENOENT && err != -ERANGE)
+		ply_complain_of("cannot tell of", path, err,
+				err == -EXDEV ? "it may not have '..' in it" : NULL);
+	return err;
 }
 
 /* ---- the cut ---- */

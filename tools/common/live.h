@@ -26,6 +26,9 @@ void ply_live_close(struct ply_live *live);
 int ply_live_status(struct ply_live *live, struct ply_ctl_status *status);
 /* -ENOENT, without a word, beyond the last layer. */
 int ply_live_layer(struct ply_live *live, unsigned index, struct ply_ctl_layer *layer);
+/* Where a name below the root comes from; -ENOENT and -ERANGE without a word. */
+int ply_live_where(struct ply_live *live, const char *path, unsigned part,
+		   struct ply_ctl_where *where);
 
 /* What was written through the mount so far is in the upper, with as few marks as may be; it goes on. */
 int ply_live_flush(struct ply_live *live);
