@@ -6,6 +6,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <linux/fs.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -126,21 +127,60 @@ static int write_root(struct ply_upper *up, const struct root_mark *m, int dirfd
 	return ply_upper_set_mark(up, dirfd, name, m->mark, &fh, (size_t)len);
 }
 
+int ply_binding_write_own(struct ply_upper *up, const struct ply_binding_stack *stack, int dirfd,
+			  const char *name)
+{
+	struct ply_binding binding;
+	int err = describe(stack, &binding);
+
+	if (err)
+		return err;
+	return ply_upper_set_mark(up, dirfd, name, PLY_MARK_BINDING, &binding, sizeof(binding));
+}
+
 int ply_binding_write(struct ply_upper *up, const struct ply_binding_stack *stack, int dirfd,
 		      const char *name)
 {
 	const struct root_mark upper = { stack, 0, PLY_MARK_UPPER };
 	const struct root_mark lower = { stack, 1, PLY_MARK_ORIGIN };
-	struct ply_binding binding;
-	int err = describe(stack, &binding);
+	int err = write_root(up, &upper, dirfd, name);
 
 	if (!err)
-		err = write_root(up, &upper, dirfd, name);
-	if (!err)
 		err = write_root(up, &lower, stack->layers[0].root, "");
+	return err ? err : ply_binding_write_own(up, stack, dirfd, name);
+}
+
+static int make_bound(struct ply_upper *up, const struct ply_binding_stack *stack,
+		      const struct ply_bound_dir *dir)
+{
+	struct ply_work_name tmp = ply_work_new_name(up);
+	int err = sys_mkdir(up->work, tmp.text, S_IRWXU);
+
 	if (err)
 		return err;
-	return ply_upper_set_mark(up, dirfd, name, PLY_MARK_BINDING, &binding, sizeof(binding));
+	err = dir->tie(up, stack, up->work, tmp.text);
+	if (!err)
+		err = sys_rename(up->work, tmp.text, up->work_root, dir->name, RENAME_NOREPLACE);
+	if (err)
+		sys_rmdir(up->work, tmp.text);
+	return err;
+}
+
+int ply_bound_dir_get(struct ply_upper *up, const struct ply_binding_stack *stack,
+		      const struct ply_bound_dir *dir)
+{
+	int fd = atomic_load(dir->slot);
+
+	if (fd < 0)
+		fd = ply_upper_open_beside(up, dir->name, dir->slot);
+	if (fd == -ENOENT) {
+		int err = make_bound(up, stack, dir);
+
+		if (err && err != -EEXIST)
+			return err;
+		fd = ply_upper_open_beside(up, dir->name, dir->slot);
+	}
+	return fd;
 }
 
 static int is_entry(void *arg, const char *name, unsigned char type, uint64_t ino)

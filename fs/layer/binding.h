@@ -30,6 +30,21 @@ int ply_binding_check(const struct ply_binding_stack *stack, int index);
  */
 int ply_binding_write(struct ply_upper *up, const struct ply_binding_stack *stack, int dirfd,
 		      const char *name);
+/* As ply_binding_write, and our own mark alone. */
+int ply_binding_write_own(struct ply_upper *up, const struct ply_binding_stack *stack, int dirfd,
+			  const char *name);
+/*
+ * The descriptor of a directory beside the work directory, kept in *slot. One that is not there is made, and tied before it
+ * gets its name, at which it is looked for.
+ */
+struct ply_bound_dir {
+	const char *name;
+	_Atomic int *slot;
+	int (*tie)(struct ply_upper *up, const struct ply_binding_stack *stack, int dirfd,
+		   const char *name);
+};
+int ply_bound_dir_get(struct ply_upper *up, const struct ply_binding_stack *stack,
+		      const struct ply_bound_dir *dir);
 /* 1 when the index has entries, 0 when it says nothing, or -errno. */
 int ply_index_has_entries(int index);
 

@@ -84,6 +84,7 @@ _Static_assert(sizeof(PLY_AUFS_KEPT) - 1 == PLY_AUFS_KEPT_LEN, "its length");
 	"unsettled" /* there while inodes in the upper have marks that are to be taken off */
 #define PLY_SETTLING "settling" /* its name while the server that is about to end takes them off */
 #define PLY_INDEX_DIR "index"	/* lower hard links that were brought up, named by origin in hex */
+#define PLY_COUNTS_DIR "links"	/* named so, too: how many names of others were removed */
 
 /* A lower file's handle, as the kernel's struct ovl_fb. */
 #define PLY_FH_VERSION 0

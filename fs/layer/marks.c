@@ -255,6 +255,15 @@ struct handle_buf {
 	unsigned char bytes[HANDLE_MAX];
 };
 
+void ply_fh_text(const struct ply_fh *fh, char text[PLY_FH_TEXT])
+{
+	const uint8_t *bytes = (const uint8_t *)fh;
+
+	text[0] = '\0';
+	for (size_t i = 0; i < fh->len && i < sizeof(*fh); i++)
+		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+}
+
 int ply_mark_encode(struct ply_layer *layer, int dirfd, const char *name, struct ply_fh *fh)
 {
 	struct handle_buf buf = { .head.handle_bytes = HANDLE_MAX };

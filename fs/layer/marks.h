@@ -85,6 +85,9 @@ const char *ply_name_from_disk(const char *disk, char name[PLY_NAME_MAX + 1]);
 
 /* The handle of a file, as an origin mark holds it: its length, or -errno; -EOPNOTSUPP where there are none. */
 int ply_mark_encode(struct ply_layer *layer, int dirfd, const char *name, struct ply_fh *fh);
+/* The hex digits of its bytes. */
+#define PLY_FH_TEXT (2 * sizeof(struct ply_fh) + 1)
+void ply_fh_text(const struct ply_fh *fh, char text[PLY_FH_TEXT]);
 /* The origin mark of an upper file: its length, 0 when it has none. */
 int ply_mark_origin(struct ply_layer *layer, int dirfd, const char *name, struct ply_fh *fh);
 /* The same of any mark that holds a handle. */

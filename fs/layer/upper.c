@@ -222,6 +222,7 @@ int ply_upper_open(struct ply_upper *up, struct ply_layer *layer,
 
 	*up = (struct ply_upper){ .layer = layer, .work_root = -1, .work = -1 };
 	atomic_init(&up->index, -1);
+	atomic_init(&up->counts, -1);
 	pthread_mutex_init(&up->whiteout_lock, NULL);
 	*what = "open the work directory";
 	err = open_work(up, cfg->work_path);
@@ -249,14 +250,14 @@ int ply_upper_open(struct ply_upper *up, struct ply_layer *layer,
 	return 0;
 }
 
-int ply_upper_open_index(struct ply_upper *up)
+int ply_upper_open_beside(struct ply_upper *up, const char *name, _Atomic int *slot)
 {
-	int fd = sys_open(up->work_root, PLY_INDEX_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	int fd = sys_open(up->work_root, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	int none = -1;
 
 	if (fd < 0)
 		return fd;
-	if (atomic_compare_exchange_strong(&up->index, &none, fd))
+	if (atomic_compare_exchange_strong(slot, &none, fd))
 		return fd;
 	sys_close(fd);
 	return none;
@@ -270,6 +271,8 @@ void ply_upper_close(struct ply_upper *up)
 	}
 	if (up->index >= 0)
 		sys_close(up->index);
+	if (up->counts >= 0)
+		sys_close(up->counts);
 	if (up->work_root >= 0)
 		sys_close(up->work_root);
 	pthread_mutex_destroy(&up->whiteout_lock);

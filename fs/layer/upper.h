@@ -20,10 +20,11 @@ enum ply_whiteout_kind {
 
 struct ply_upper {
 	struct ply_layer *layer;
-	int work_root;	   /* the directory that the user named: holds the lock */
-	int work;	   /* "work" below it */
-	_Atomic int index; /* the index directory, or -1 while there is none */
-	const char *space; /* prefix of the marks written, or NULL: no xattrs */
+	int work_root;	    /* the directory that the user named: holds the lock */
+	int work;	    /* "work" below it */
+	_Atomic int index;  /* the index directory, or -1 while there is none */
+	_Atomic int counts; /* the same of that of removed names */
+	const char *space;  /* prefix of the marks written, or NULL: no xattrs */
 	enum ply_whiteout_kind kind;
 	int is_volatile; /* the mark of that stays in the work directory */
 	int owner_only;	 /* no privilege over modes: see ply_layer_open_upper */
@@ -94,8 +95,8 @@ int ply_upper_remove_mark(struct ply_upper *up, int dirfd, const char *name, con
 /* The value of a mark in the writing space: its length or -errno. */
 ssize_t ply_upper_get_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark,
 			   void *value, size_t size);
-/* Opens the index directory that is there: its descriptor, which stays up's, or -errno. */
-int ply_upper_open_index(struct ply_upper *up);
+/* Opens a directory beside the work directory that is there: its descriptor, which stays up's in *slot, or -errno. */
+int ply_upper_open_beside(struct ply_upper *up, const char *name, _Atomic int *slot);
 /* Removes all whiteouts and .wh. files from an upper directory that shows no entry; others stay. */
 int ply_upper_clear_marks(struct ply_upper *up, int dirfd);
 /* Removes the whiteouts from an upper directory that is opaque, and stays so. */

@@ -13,6 +13,7 @@
 #include "union/data.h"
 #include "union/fill.h"
 #include "union/index.h"
+#include "union/linkcount.h"
 #include "union/lookup.h"
 #include "union/origin.h"
 #include "union/settle.h"
@@ -354,9 +355,13 @@ static int publish_locked(struct ply_union *u, struct copy *c, struct ply_node *
 	if (err)
 		return err;
 	name->in_upper = 1;
+	if (indexed && c->node->extra_links < 0)
+		ply_linkcount_drop(u, &c->origin);
 	go_up(u, c, indexed ? 2 : 1);
-	if (indexed)
+	if (indexed) {
 		atomic_fetch_add(&u->names_left, 1);
+		ply_index_save(u, c->node);
+	}
 	if (c->lowerdata)
 		ply_settle_add(u, c->node);
 	ply_dir_shows(u, parent, name->text, ply_node_type(c->node));

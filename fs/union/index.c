@@ -6,28 +6,18 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/sys.h"
 #include "union/data.h"
+#include "union/linkcount.h"
 #include "union/lowerdata.h"
 #include "union/remove.h"
 #include "union/settle.h"
 
-#define ENTRY_SIZE (2 * sizeof(struct ply_fh) + 1)
 #define LINKS_MANY (1u << 30)
-
-static void entry_name(const struct ply_fh *fh, char entry[ENTRY_SIZE])
-{
-	const uint8_t *bytes = (const uint8_t *)fh;
-
-	entry[0] = '\0';
-	for (size_t i = 0; i < fh->len && i < sizeof(*fh); i++)
-		snprintf(entry + 2 * i, 3, "%02x", bytes[i]);
-}
 
 static struct ply_name *entry_of(struct ply_union *u, struct ply_node *node)
 {
@@ -74,47 +64,21 @@ static int32_t read_links(struct ply_union *u, const char *entry, const struct s
 	return diff;
 }
 
-/* Only an index that says where it belongs gets its name, at which it is looked for. */
-static int make_index(struct ply_union *u)
-{
-	struct ply_binding_stack stack = { u->layers, u->nlayers };
-	struct ply_work_name tmp = ply_work_new_name(&u->upper);
-	int err = sys_mkdir(u->upper.work, tmp.text, S_IRWXU);
-
-	if (err)
-		return err;
-	err = ply_binding_write(&u->upper, &stack, u->upper.work, tmp.text);
-	if (!err)
-		err = sys_rename(u->upper.work, tmp.text, u->upper.work_root, PLY_INDEX_DIR,
-				 RENAME_NOREPLACE);
-	if (err)
-		sys_rmdir(u->upper.work, tmp.text);
-	return err;
-}
-
 /* Its descriptor; -EOPNOTSUPP where there can be none. */
 static int get_index(struct ply_union *u)
 {
-	int fd = atomic_load(&u->upper.index);
+	const struct ply_binding_stack stack = { u->layers, u->nlayers };
+	const struct ply_bound_dir dir = { PLY_INDEX_DIR, &u->upper.index, ply_binding_write };
 
-	if (u->no_index)
-		return -EOPNOTSUPP;
-	if (fd < 0)
-		fd = ply_upper_open_index(&u->upper);
-	if (fd == -ENOENT) {
-		int err = make_index(u);
-
-		if (err && err != -EEXIST)
-			return err;
-		fd = ply_upper_open_index(&u->upper);
-	}
-	return fd;
+	return u->no_index ? -EOPNOTSUPP : ply_bound_dir_get(&u->upper, &stack, &dir);
 }
 
 int ply_index_open(struct ply_union *u, enum ply_bound *bound)
 {
 	struct ply_binding_stack stack = { u->layers, u->nlayers };
-	int fd = u->no_index ? -1 : ply_upper_open_index(&u->upper), where;
+	int fd = u->no_index ? -1
+			     : ply_upper_open_beside(&u->upper, PLY_INDEX_DIR, &u->upper.index),
+	    where;
 
 	if (fd < 0)
 		return 0;
@@ -135,15 +99,15 @@ int ply_index_add(struct ply_union *u, struct ply_node *node, const struct ply_f
 		  const char *tmp, uint32_t lower_links)
 {
 	int fd = get_index(u), err;
-	char entry[ENTRY_SIZE];
+	char entry[PLY_FH_TEXT];
 
 	if (fd < 0)
 		return fd == -EOPNOTSUPP ? 0 : fd;
-	entry_name(origin, entry);
+	ply_fh_text(origin, entry);
 	if (strlen(entry) > PLY_NAME_MAX)
 		return 0;
-	/* As it will be with both links made, the entry and the name. */
-	err = write_links(u, u->upper.work, tmp, (int32_t)lower_links + node->extra_links - 2);
+	/* A crash between the two links, the entry and the name, must not leave a count of too few. */
+	err = write_links(u, u->upper.work, tmp, (int32_t)lower_links + node->extra_links - 1);
 	if (!err)
 		err = sys_link(u->upper.work, tmp, fd, entry);
 	if (err == -EEXIST) {
@@ -228,7 +192,7 @@ struct ply_node *ply_index_find(struct ply_union *u, struct ply_node *dir, const
 				unsigned layer, const struct statx *lower,
 				struct ply_lowerdata **data)
 {
-	char entry[ENTRY_SIZE];
+	char entry[PLY_FH_TEXT];
 	struct ply_node *node;
 	struct ply_fd *fd;
 	struct statx upper;
@@ -241,7 +205,7 @@ struct ply_node *ply_index_find(struct ply_union *u, struct ply_node *dir, const
 	ply_fd_put(u->fds, fd);
 	if (len < 0)
 		return NULL;
-	entry_name(&fh, entry);
+	ply_fh_text(&fh, entry);
 	if (sys_statx(u->upper.index, entry, STATX_BASIC_STATS, &upper) ||
 	    (upper.stx_mode & S_IFMT) != (lower->stx_mode & S_IFMT))
 		return NULL;
@@ -256,12 +220,12 @@ struct ply_node *ply_index_find(struct ply_union *u, struct ply_node *dir, const
 void ply_index_attach_upper(struct ply_union *u, struct ply_node *node, const struct ply_fh *origin,
 			    const struct statx *upper, uint32_t lower_links)
 {
-	char entry[ENTRY_SIZE];
+	char entry[PLY_FH_TEXT];
 	struct statx stx;
 
 	if (u->upper.index < 0)
 		return;
-	entry_name(origin, entry);
+	ply_fh_text(origin, entry);
 	if (sys_statx(u->upper.index, entry, STATX_INO, &stx) || stx.stx_ino != upper->stx_ino)
 		return;
 	if (add_way(u, node, entry) == 0)
@@ -274,6 +238,8 @@ void ply_index_save(struct ply_union *u, struct ply_node *node)
 
 	if (record)
 		write_links(u, u->upper.index, record->text, node->extra_links);
+	else
+		ply_linkcount_save(u, node);
 }
 
 void ply_index_prune(struct ply_union *u, struct ply_node *node)

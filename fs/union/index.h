@@ -19,7 +19,8 @@ int ply_index_open(struct ply_union *u, enum ply_bound *bound);
 
 /*
  * Makes the entry of a node that is about to be published from tmp in the work directory; its lower inode has
- * so many links. 1, or -errno; 0: no entry can be had, and the file's names part when it is forgotten.
+ * so many links. 1, or -errno; 0: no entry can be had, and the file's names part when it is forgotten. Once it has both its
+ * name and extra_links, ply_index_save is to be called.
  */
 int ply_index_add(struct ply_union *u, struct ply_node *node, const struct ply_fh *origin,
 		  const char *tmp, uint32_t lower_links);
@@ -49,7 +50,7 @@ int ply_index_is_needed(struct ply_union *u);
  */
 int ply_index_retire(struct ply_union *u);
 
-/* Writes the mark after extra_links changed, for a node with an entry. node->lock is held. */
+/* Writes down extra_links after it changed: in the mark of the entry, or as a count of a lower file. node->lock is held. */
 void ply_index_save(struct ply_union *u, struct ply_node *node);
 /* After a name went: with the union's last one the entry goes too. node->lock is held. */
 void ply_index_prune(struct ply_union *u, struct ply_node *node);

@@ -63,6 +63,7 @@ struct ply_node *ply_inode_add(struct ply_union *u, struct ply_node *node, unsig
 	inode->layer = (uint16_t)layer;
 	inode->ino = stx->stx_ino;
 	inode->dev = stx_dev(stx);
+	inode->links = stx->stx_nlink;
 	pthread_mutex_lock(&u->tree);
 	other = find_locked(u, layer, stx);
 	if (other) {
@@ -89,6 +90,7 @@ void ply_inode_move(struct ply_union *u, struct ply_node *node, unsigned layer,
 	if (stx) {
 		inode->dev = stx_dev(stx);
 		inode->ino = stx->stx_ino;
+		inode->links = stx->stx_nlink;
 	}
 	ply_table_add(&u->inodes, &inode->link, key_of(layer, inode->dev, inode->ino));
 	pthread_mutex_unlock(&u->tree);

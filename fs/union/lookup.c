@@ -10,6 +10,7 @@
 
 #include "layer/marks.h"
 #include "union/index.h"
+#include "union/linkcount.h"
 #include "union/lowerdata.h"
 #include "union/origin.h"
 #include "union/resolve.h"
@@ -74,6 +75,20 @@ void ply_attr_fix(struct ply_union *u, struct ply_node *node, struct statx *attr
 		ply_lowerdata_attr(node->lowerdata, attr);
 }
 
+/* From when on others find it by another name, they wait until it knows how many names it has. */
+static struct ply_node *add_linked(struct ply_union *u, struct ply_node *dir, const char *name,
+				   const struct ply_resolved *f, struct ply_node *node)
+{
+	struct ply_node *used;
+
+	pthread_mutex_lock(&node->lock);
+	used = ply_inode_add(u, node, f->layer, &f->stx);
+	if (used == node && !f->in_upper)
+		ply_linkcount_load(u, node, dir, name);
+	pthread_mutex_unlock(&node->lock);
+	return used;
+}
+
 /* Fills a new node from what was found; the node to use instead if another lookup was faster. */
 static struct ply_node *describe(struct ply_union *u, struct ply_node *dir, const char *name,
 				 struct ply_answer *f, struct ply_node *node)
@@ -95,7 +110,7 @@ static struct ply_node *describe(struct ply_union *u, struct ply_node *dir, cons
 	node->lowerdata = f->data;
 	f->data = NULL;
 	ply_origin_set_ino(u, dir, name, node, &f->stx);
-	return f->stx.stx_nlink > 1 ? ply_inode_add(u, node, f->layer, &f->stx) : node;
+	return f->stx.stx_nlink > 1 ? add_linked(u, dir, name, f, node) : node;
 }
 
 /* What a crash left, or the kernel. */

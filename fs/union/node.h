@@ -151,6 +151,7 @@ struct ply_inode {
 	struct ply_node *node;
 	uint64_t ino;
 	dev_t dev;
+	uint32_t links; /* of a lower one, which do not change */
 	uint16_t layer;
 };
 

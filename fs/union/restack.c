@@ -82,7 +82,7 @@ static int find_by_upper(struct ply_union *u, struct ply_node *node)
 	pthread_mutex_lock(&node->lock);
 	err = ply_place_of(u, node, &place);
 	if (!err) {
-		err = sys_statx(place.fd, place.name, STATX_INO, &stx);
+		err = sys_statx(place.fd, place.name, STATX_INO | STATX_NLINK, &stx);
 		ply_place_put(u, &place);
 	}
 	pthread_mutex_unlock(&node->lock);

@@ -12,6 +12,7 @@
 #include "layer/copy.h"
 #include "layer/override.h"
 #include "union/index.h"
+#include "union/linkcount.h"
 #include "union/lowerdata.h"
 #include "union/restack.h"
 #include "union/settle.h"
@@ -282,6 +283,7 @@ static int rotate(struct rotation *r, const char *layer, enum ply_rotate_how how
 	/* What is written to the new upper must not come to the disk before the exchange. */
 	ply_sync_together(r->u);
 	restack(r);
+	ply_linkcount_rebind(r->u);
 	return 0;
 }
 

@@ -17,6 +17,7 @@
 #include "base/sys.h"
 #include "layer/override.h"
 #include "union/index.h"
+#include "union/linkcount.h"
 #include "union/node.h"
 #include "union/settle.h"
 #include "union/sync.h"
@@ -348,6 +349,8 @@ static int set_up(struct ply_union *u, const struct ply_union_config *cfg, struc
 	if (!err && cfg->upper)
 		err = open_index(u, cfg, why);
 	if (!err && cfg->upper)
+		ply_linkcount_open(u);
+	if (!err && cfg->upper)
 		err = open_owners(u, cfg, why);
 	if (err)
 		return err;
@@ -384,6 +387,7 @@ int ply_union_open(const struct ply_union_config *cfg, struct ply_union **up, st
 		u->layers[i].root = -1;
 	u->upper.work = u->upper.work_root = -1;
 	atomic_init(&u->upper.index, -1);
+	atomic_init(&u->upper.counts, -1);
 	u->sync = cfg->sync == PLY_SYNC;
 	u->metacopy = cfg->metacopy;
 	u->no_index = cfg->no_index;

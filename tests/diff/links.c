@@ -1,7 +1,7 @@
 /*
- * Lower files with several names. When one name is hidden before the file was brought up, st_nlink still counts it,
- * since nothing in the upper says how many are left. So such a file is brought up before a step removes one of its
- * names; the others are then found by the index alone.
+ * Lower files with several names. When one name is hidden before the file was brought up, the kernel brings it up for its
+ * count, and plyfs keeps one that only plyfs reads. Where the kernel goes on with an upper of plyfs's, such a file is brought
+ * up before a step removes one of its names; the others are then found by the index alone.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -31,10 +31,11 @@ run "${SEED:-1}" "$seeds" "" "$@" || exit
 run "${SEED:-100}" $(((seeds + 3) / 4)) ,redirect_dir=copy || exit
 
 # The kernel with all of its formats, as a judge, and as one who goes on with what plyfs wrote, and the reverse: the index
-# of hard links, directories renamed by marks, files that are metadata only.
+# of hard links, directories renamed by marks, files that are metadata only. What plyfs counts without an index only it goes on with.
 kernel=index=on,redirect_dir=on,metacopy=on
 run "${SEED:-200}" $(((seeds + 3) / 4)) ,metacopy=on --ovl-opts $kernel --hardlinks same-mount --marks kernel || exit
 run "${SEED:-300}" $(((seeds + 6) / 7)) "" --ovl-opts $kernel --hardlinks same-mount --marks kernel || exit
+run "${SEED:-607}" $(((seeds + 6) / 7)) "" --ovl-opts $kernel --hardlinks same-mount --marks kernel --no-swap || exit
 run "${SEED:-400}" $(((seeds + 6) / 7)) ,metacopy=on --ovl-opts $kernel --reader-opts redirect_dir=on,metacopy=on || exit
 # The same when uppers become layers: marks that lead from layer to layer.
 run "${SEED:-500}" $(((seeds + 4) / 5)) ,metacopy=on --stack --marks kernel --ovl-opts $kernel --reader-opts redirect_dir=on,metacopy=on

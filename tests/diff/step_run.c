@@ -121,7 +121,7 @@ static void watched(struct pd_sys *sys, const struct pd_step *step, struct pd_ou
 {
 	defuse(sys, step);
 	complete(sys, step);
-	if (sys->hard_links)
+	if (sys->hard_links && (pd_opt.swap || pd_opt.stack))
 		pd_links_bring_up(step);
 	if (step->look >= 2)
 		look_at(step, o->before, 0);

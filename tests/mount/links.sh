@@ -58,6 +58,33 @@ counts() {
 	eq "after a remount" "1 1 2 2 " "$(links "$M/f" "$M/y/h" "$M/x/a" "$M/y/b")"
 }
 
+# Names that go before anything else is done to the file, in one mount and in several.
+counts_of_removed() {
+	mkdir "$L/x" "$L/y"
+	echo 1 >"$L/x/a"
+	ln "$L/x/a" "$L/x/b"
+	ln "$L/x/a" "$L/y/c"
+	ln "$L/x/a" "$L/y/d"
+	up
+	rm "$M/x/a"
+	eq "after rm" "3 3 3 " "$(links "$M"/x/b "$M"/y/c "$M"/y/d)"
+	again
+	eq "after rm and a remount" "3 3 3 " "$(links "$M"/y/d "$M"/y/c "$M"/x/b)"
+	echo other >"$M/o"
+	mv "$M/o" "$M/y/c"
+	eq "after a rename over a name" "2 2 " "$(links "$M"/x/b "$M"/y/d)"
+	again
+	rm -r "$M/x"
+	eq "after its directory went" "1 " "$(links "$M"/y/d)"
+	again
+	eq "after all that" "1 1 " "$(links "$M"/y/d "$M"/y/c)"
+	echo 2 >>"$M/y/d"
+	eq "after a write" "1 " "$(links "$M"/y/d)"
+	rm "$M/y/d"
+	again
+	eq "names" "c" "$(ls -A "$M" "$M/y" | grep -x '[abcd]')"
+}
+
 link_of_lower() {
 	echo low >"$L/f"
 	mkfifo "$L/p"
@@ -116,6 +143,7 @@ directory_counts() {
 holds "the names of a lower file stay one file at a copy-up" one_file
 holds "the names of a lower file stay one file after a remount" remounted
 holds "the link count is the number of names" counts
+holds "names that were removed before anything else count no more" counts_of_removed
 holds "a lower file can be linked, of every type" link_of_lower
 holds "a file can have a thousand names" thousand_names
 holds "link counts of directories do not mislead find" directory_counts

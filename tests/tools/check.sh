@@ -246,6 +246,15 @@ index() {
 	mark nlink bad "$U/f"
 	finds bad-nlink f
 	mark nlink U+1 "$U/f"
+	mkdir "$W/links"
+	ln -s 2 "$W/links/$h"
+	tool $clean -l "$L" -u "$U" -w "$W"
+	ln -s 2 "$W/links/other"
+	finds bad-nlink links/other
+	ln -sfn 0x "$W/links/$h"
+	finds bad-nlink "links/$h"
+	tool $repaired -p -l "$L" -u "$U" -w "$W"
+	[ -z "$(ls "$W/links")" ] || fail "they are still there"
 	ln "$U/f" "$W/index/other"
 	finds bad-index-name index/other
 	rm "$W/index/other" "$L/f" "$L/g"
@@ -342,6 +351,25 @@ index_alone() {
 	rm "$M/g"
 	down
 	tool $clean -l "$L" -u "$U" -w "$W"
+}
+
+# A name that went before the file was brought up is counted in the work directory.
+counted() {
+	need_root
+	fresh
+	echo x >"$L/f"
+	ln "$L/f" "$L/g"
+	up
+	rm "$M/f"
+	down
+	eq "counts" 1 "$(ls "$W/links" | wc -l)"
+	tool $clean -p -l "$L" -u "$U" -w "$W"
+	up
+	eq "links of the name that is left" 1 "$(stat -c %h "$M/g")"
+	rm "$M/g"
+	down
+	tool $clean -l "$L" -u "$U" -w "$W"
+	eq "counts at the end" 0 "$(ls "$W/links" | wc -l)"
 }
 
 links_written() {
@@ -453,6 +481,7 @@ check "marks that are still to be taken off" unsettled
 check "faults of origins" origins
 check "faults of the index" index
 check "an index entry that alone keeps a file stays" index_alone
+check "a count of removed names stays, and goes with the last name" counted
 check "faults of other attributes" attributes
 check "faults of the work directory" work
 check "directories that lie in one another" layout

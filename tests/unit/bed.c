@@ -163,6 +163,24 @@ const char *disk_xattr(struct bed *b, const char *path, const char *name)
 	return value;
 }
 
+unsigned disk_entries(struct bed *b, const char *path, char first[256])
+{
+	DIR *dir = opendir(bed_path(b, "%s", path));
+	const struct dirent *d;
+	unsigned n = 0;
+
+	while (dir && (d = readdir(dir))) {
+		if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, ".."))
+			continue;
+		if (first)
+			snprintf(first, 256, "%s", d->d_name);
+		n++;
+	}
+	if (dir)
+		closedir(dir);
+	return n;
+}
+
 const char *disk_text(struct bed *b, const char *path)
 {
 	static char text[65536];

@@ -49,6 +49,8 @@ void put_remove(struct bed *b, const char *path);
 int on_disk(struct bed *b, const char *path);
 /* The value, or NULL; in a static buffer. */
 const char *disk_xattr(struct bed *b, const char *path, const char *name);
+/* How many entries a directory has, 0 when there is none; the name of one that was found in first, if that is not NULL. */
+unsigned disk_entries(struct bed *b, const char *path, char first[256]);
 /* The content, "" when it cannot be read; in a static buffer. */
 const char *disk_text(struct bed *b, const char *path);
 

@@ -30,6 +30,7 @@ static void make_layers(struct bed *b)
 	put_file(b, "l0/d/sub/g", "lower g");
 	put_file(b, "l0/x", "linked");
 	put_link(b, "l0/d/y", "l0/x");
+	put_link(b, "l0/d/w", "l0/x");
 	put_file(b, "l0/over", "lower over");
 	put_file(b, "l0/dir/in/deep", "lower deep");
 }
@@ -111,6 +112,16 @@ static int op_chmod_linked(struct bed *b)
 	return u_chmod(b, "d/y", 0640);
 }
 
+static int op_unlink_linked(struct bed *b)
+{
+	return u_unlink(b, "x");
+}
+
+static int op_unlink_third(struct bed *b)
+{
+	return u_unlink(b, "d/w");
+}
+
 static int op_unlink(struct bed *b)
 {
 	return u_unlink(b, "d/f");
@@ -148,6 +159,7 @@ static const struct step {
 	{ "write", op_write },
 	{ "write_big", op_write_big },
 	{ "chmod_linked", op_chmod_linked },
+	{ "unlink_third", op_unlink_third },
 }, seconds[] = {
 #define STEP(x)                                                                                    \
 	{                                                                                          \
@@ -157,6 +169,7 @@ static const struct step {
 	STEP(chmod),	    STEP(chown),	STEP(rename),	    STEP(rename_over),
 	STEP(exchange),	    STEP(link),		STEP(write_linked), STEP(chmod_linked),
 	STEP(unlink),	    STEP(sync),		STEP(rename_dir),   STEP(settle),
+	STEP(unlink_linked),
 };
 #define COUNT(x) (sizeof(x) / sizeof((x)[0]))
 
@@ -213,6 +226,7 @@ static void open_fresh(struct bed *b)
 {
 	put_remove(b, "up");
 	put_remove(b, "work/" PLY_INDEX_DIR);
+	put_remove(b, "work/" PLY_COUNTS_DIR);
 	put_dir(b, "up");
 	bed_open(b, 1, 0, NULL);
 }
@@ -329,6 +343,20 @@ static int has_synced(const struct step *second)
 	return second->run == op_settle;
 }
 
+/* A count of names that is lost is one of too many. */
+static void check_links(struct bed *b, const char *what)
+{
+	static const char *const names[] = { "x", "d/y", "d/w" };
+	struct statx attr[3];
+	unsigned found = 0;
+
+	for (size_t i = 0; i < COUNT(names); i++)
+		found += u_stat(b, names[i], &attr[found]) == 0;
+	for (unsigned i = 0; i < found; i++)
+		if (attr[i].stx_nlink < found)
+			fail_msg("%s: %u links of %u names", what, attr[i].stx_nlink, found);
+}
+
 static void crash_at(struct bed *b, const struct step *first, const struct step *second,
 		     const struct trees *t, unsigned n, const struct end *end)
 {
@@ -350,6 +378,7 @@ static void crash_at(struct bed *b, const struct step *first, const struct step 
 		assert_same_tree(got, t->both);
 	}
 	free(got);
+	check_links(b, what);
 	assert_same_again(b, TREE_ALL & ~(unsigned)TREE_INO);
 	bed_close(b);
 	check_settled(b, what);

@@ -28,6 +28,7 @@ static void make_lowers(struct bed *b)
 	put_node(b, "l1/d/p", S_IFIFO | 0644, 0);
 	put_file(b, "l0/x", "linked");
 	put_link(b, "l0/d/y", "l0/x");
+	put_link(b, "l0/d/w", "l0/x");
 	put_file(b, "l1/over", "lower over");
 	put_file(b, "l1/gone", "lower gone");
 	put_file(b, "l1/hollow/a", "lower a");
@@ -172,6 +173,11 @@ static int op_unlink_over(struct bed *b)
 static int op_unlink_linked(struct bed *b)
 {
 	return u_unlink(b, "d/y");
+}
+
+static int op_rename_over_linked(struct bed *b)
+{
+	return u_rename(b, "u", "d/w", 0);
 }
 
 static int op_rmdir_lower(struct bed *b)
@@ -393,6 +399,7 @@ static const struct op {
 	OP(unlink_upper),
 	OP(unlink_over),
 	OP(unlink_linked),
+	OP(rename_over_linked),
 	OP(rmdir_lower),
 	OP(rmdir_upper),
 	OP(rmdir_hollow),
@@ -437,6 +444,7 @@ static void open_fresh(struct bed *b, const struct ply_union_config *how)
 		make_lowers(b);
 	put_remove(b, "up");
 	put_remove(b, "work/" PLY_INDEX_DIR);
+	put_remove(b, "work/" PLY_COUNTS_DIR);
 	make_upper(b);
 	bed_open(b, 2, 0, how);
 }

@@ -85,6 +85,21 @@ static void test_the_tree_is_the_same(void **state)
 	assert_rotates(b, 2);
 }
 
+static void test_removed_names_of_a_lower_file_stay_counted(void **state)
+{
+	struct bed *b = *state;
+	struct statx attr;
+
+	put_file(b, "l0/a", "linked");
+	put_link(b, "l0/d/b", "l0/a");
+	put_link(b, "l0/d/c", "l0/a");
+	bed_open(b, 1, 0, NULL);
+	assert_ok(u_unlink(b, "d/c"));
+	assert_ok(u_stat(b, "a", &attr));
+	assert_int_equal(attr.stx_nlink, 2);
+	assert_rotates(b, 1);
+}
+
 static void test_the_upper_is_fresh_and_the_layer_is_not_written(void **state)
 {
 	struct bed *b = *state;
@@ -429,6 +444,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		bed_test(test_the_tree_is_the_same),
+		bed_test(test_removed_names_of_a_lower_file_stay_counted),
 		bed_test(test_the_upper_is_fresh_and_the_layer_is_not_written),
 		bed_test(test_nodes_go_on),
 		bed_test(test_moved_directories_are_where_they_were),

@@ -1,4 +1,4 @@
-/* The work directory, the index, and how the directories of a stack lie to one another. */
+/* The work directory, the index and the counts beside it, and how the directories of a stack lie to one another. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -132,6 +132,26 @@ static int on_index_entry(struct ply_check *c, int dirfd, const char *name)
 	return index_entry_marks(c, dirfd, name, &fh);
 }
 
+/* ---- counts of removed names ---- */
+
+static int on_count(struct ply_check *c, int dirfd, const char *name)
+{
+	enum ply_repair repair = PLY_LEFT;
+	struct ply_fh fh;
+	char value[16];
+	ssize_t n = sys_readlink(dirfd, name, value, sizeof(value));
+
+	if (spelled(name, &fh) && n > 0 && n < (ssize_t)sizeof(value)) {
+		value[n] = '\0';
+		if (*value != '0' && is_number(value))
+			return 0;
+	}
+	if (ply_may_repair(c, 0))
+		repair = ply_repair_done(c, name, ply_remove_tree(dirfd, name));
+	found(c, PLY_FOUND_BAD_NLINK, PLY_COUNTS_DIR, name, repair);
+	return 0;
+}
+
 /* ---- the whole ---- */
 
 static int check_below(struct ply_check *c, int work, const char *name, each_fn fn)
@@ -176,6 +196,8 @@ int ply_check_work(struct ply_check *c)
 	err = c->is_busy ? 0 : check_below(c, work, PLY_WORK_DIR, on_work_entry);
 	if (!err)
 		err = check_below(c, work, PLY_INDEX_DIR, on_index_entry);
+	if (!err)
+		err = check_below(c, work, PLY_COUNTS_DIR, on_count);
 	if (!err && !c->is_busy)
 		check_unsettled(c, work);
 	sys_close(work);

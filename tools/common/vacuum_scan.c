@@ -17,7 +17,6 @@
 #include "vacuum.h"
 
 #define BLOCK 512
-#define HEX_SIZE (2 * sizeof(struct ply_fh) + 1)
 
 struct dir {
 	struct dir *next;
@@ -158,15 +157,6 @@ static int read_handles(const struct entry *e, struct hidden *h)
 
 /* ---- hard links ---- */
 
-static void to_hex(const struct ply_fh *fh, char hex[HEX_SIZE])
-{
-	const uint8_t *bytes = (const uint8_t *)fh;
-
-	hex[0] = '\0';
-	for (size_t i = 0; i < fh->len && i < sizeof(*fh); i++)
-		sprintf(hex + 2 * i, "%02x", bytes[i]);
-}
-
 /* The mark of an entry in the index: does the union show as many links as the lower inode has? */
 static int has_all_links(const struct ply_vacuum *v, const char *entry,
 			 const struct ply_spare_group *group)
@@ -182,12 +172,12 @@ static int has_all_links(const struct ply_vacuum *v, const char *entry,
 /* An inode that is in the index of hard links has the name there that its origin spells. */
 static int find_entry(const struct entry *e, const struct hidden *h, struct ply_spare_group *group)
 {
-	char hex[HEX_SIZE];
+	char hex[PLY_FH_TEXT];
 	struct statx stx;
 
 	if (!h->origin_len || e->v->index < 0)
 		return 0;
-	to_hex(&h->origin, hex);
+	ply_fh_text(&h->origin, hex);
 	if (sys_statx(e->v->index, hex, STATX_BASIC_STATS, &stx) || !ply_same_inode(&stx, &e->stx))
 		return 0;
 	group->differs |= e->v->index_is_for_nfs || !is_from_there(h);
