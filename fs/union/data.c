@@ -249,26 +249,39 @@ void ply_times_unlock(struct ply_union *u, struct ply_node *node)
 	pthread_mutex_unlock(times_lock(u, node));
 }
 
-static ssize_t write_all(int fd, const char *buf, size_t size, off_t off)
+/* Bytes to be written to an upper file. */
+struct piece {
+	const char *buf;
+	size_t size;
+	off_t off;
+	unsigned flags;
+};
+
+/*
+ * Fewer bytes than there are, or why there are none. But whoever wrote what comes out of a cache is gone: the kernel
+ * does not ask how much of it was written, and only an error reaches a fsync or close.
+ */
+static ssize_t write_all(int fd, const struct piece *p)
 {
 	size_t done = 0;
 	ssize_t n = 0;
 
-	while (done < size) {
-		n = sys_pwrite(fd, buf + done, size - done, off + (off_t)done);
+	while (done < p->size) {
+		n = sys_pwrite(fd, p->buf + done, p->size - done, p->off + (off_t)done);
 		if (n <= 0)
 			break;
 		done += (size_t)n;
 	}
-	return done || n >= 0 ? (ssize_t)done : n;
+	if (done == p->size || (done && !(p->flags & PLY_WRITE_KEEP_TIMES)))
+		return (ssize_t)done;
+	return n ? n : -EIO;
 }
 
-static ssize_t write_keeping_caps(struct ply_node *node, int fd, const void *buf, size_t size,
-				  off_t off)
+static ssize_t write_keeping_caps(struct ply_node *node, int fd, const struct piece *p)
 {
 	char caps[64];
 	ssize_t ncaps = get_caps(node, fd, caps, sizeof(caps));
-	ssize_t n = write_all(fd, buf, size, off);
+	ssize_t n = write_all(fd, p);
 
 	if (ncaps)
 		sys_setxattr(fd, "", PLY_CAPABILITY, caps, (size_t)ncaps, 0);
@@ -280,7 +293,7 @@ static ssize_t write_keeping_caps(struct ply_node *node, int fd, const void *buf
  * when they are other than we know. What the write here does to them is undone.
  */
 static ssize_t write_keeping_times(struct ply_union *u, struct ply_node *node, int fd,
-				   const void *buf, size_t size, off_t off)
+				   const struct piece *p)
 {
 	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
 	struct statx stx;
@@ -291,7 +304,7 @@ static ssize_t write_keeping_times(struct ply_union *u, struct ply_node *node, i
 	if (!n) {
 		times[1].tv_sec = stx.stx_mtime.tv_sec;
 		times[1].tv_nsec = stx.stx_mtime.tv_nsec;
-		n = write_keeping_caps(node, fd, buf, size, off);
+		n = write_keeping_caps(node, fd, p);
 		sys_utimens(fd, "", times);
 	}
 	pthread_mutex_unlock(times_lock(u, node));
@@ -301,6 +314,7 @@ static ssize_t write_keeping_times(struct ply_union *u, struct ply_node *node, i
 ssize_t ply_write(struct ply_union *u, struct ply_node *node, const void *buf, size_t size,
 		  off_t off, unsigned flags)
 {
+	const struct piece piece = { .buf = buf, .size = size, .off = off, .flags = flags };
 	struct ply_fd *fd;
 	ssize_t n;
 
@@ -308,11 +322,11 @@ ssize_t ply_write(struct ply_union *u, struct ply_node *node, const void *buf, s
 	n = open_for_write(u, node, flags, &fd);
 	if (!n) {
 		if (flags & PLY_WRITE_KILL_PRIV)
-			n = write_all(fd->fd, buf, size, off);
+			n = write_all(fd->fd, &piece);
 		else if (flags & PLY_WRITE_KEEP_TIMES)
-			n = write_keeping_times(u, node, fd->fd, buf, size, off);
+			n = write_keeping_times(u, node, fd->fd, &piece);
 		else
-			n = write_keeping_caps(node, fd->fd, buf, size, off);
+			n = write_keeping_caps(node, fd->fd, &piece);
 		ply_fd_put(u->fds, fd);
 	}
 	ply_end_write(u, node);

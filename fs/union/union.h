@@ -260,7 +260,10 @@ enum ply_write_flags {
 	PLY_WRITE_KEEP_TIMES = 1 << 1,
 };
 
-/* Bytes written: size, or fewer when the file system is full. Copies a lower file up first. */
+/*
+ * Bytes written: size, or fewer when the file system is full, which with KEEP_TIMES is an error. Copies a lower file up
+ * first.
+ */
 ssize_t ply_write(struct ply_union *u, struct ply_node *node, const void *buf, size_t size,
 		  off_t off, unsigned flags);
 /* mode as of fallocate(2). flags of enum ply_write_flags. */

@@ -124,6 +124,8 @@ int ply_signals_open(struct ply_wire *w)
 {
 	sigset_t set;
 
+	/* A limit of the server's own to the size of files is an error to who writes (EFBIG), not its end. */
+	signal(SIGXFSZ, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);

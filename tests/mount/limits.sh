@@ -99,7 +99,30 @@ P
 	[ $((last - first)) -lt 4096 ] || fail "$((last - first)) KiB more after four more rounds"
 }
 
+# Its limit is the shell's that mounted.
+size_limit() {
+	seq 100000 >"$L/large"
+	(ulimit -f 100 && up) || exit
+	py "$M" <<'P'
+os.chdir(sys.argv[1])
+for name in ("small", "large"):
+    fd = os.open(name, os.O_CREAT | os.O_WRONLY)
+    try:
+        os.pwrite(fd, b"x" * 1024 * 1024, 0)
+        os.fsync(fd)
+        eq(f"{name} of 1 MiB", "File too large", "written")
+    except OSError as e:
+        eq(f"{name} of 1 MiB", "File too large", e.strerror)
+    try:
+        os.close(fd)
+    except OSError:
+        pass
+P
+	eq "the mount" "large small" "$(words ls "$M")"
+}
+
 holds "100,000 files are used with 256 descriptors" walk_all 400
+holds "a limit of file sizes is an error and not the server's end" size_limit
 holds "the server forgets what the kernel forgets" memory_freed
 holds "files that come and go leave nothing in the server" no_growth
 finish

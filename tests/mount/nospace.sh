@@ -107,6 +107,25 @@ P
 	eq "afterwards" fine "$(cat "$M/after")"
 }
 
+# The last of the room is a part of what one request brings.
+partly() {
+	mkdir "$D/fs"
+	mount -t tmpfs -o size=400k none "$D/fs" || fail "no tmpfs"
+	mkdir "$D"/fs/{upper,work}
+	U=$D/fs/upper W=$D/fs/work
+	up
+	py "$M" <<'P'
+os.chdir(sys.argv[1])
+fd = os.open("new", os.O_CREAT | os.O_WRONLY)
+os.write(fd, b"x" * 700000)
+fails("fsync of what found room only in part", "ENOSPC", os.fsync, fd)
+err(os.close, fd)
+P
+	rm "$M/new"
+	down
+	umount "$D/fs"
+}
+
 no_inodes() {
 	loopfs "$D/fs" 24M mkfs.ext4 -q -m 0 -N 64
 	mkdir "$D"/fs/{upper,work}
@@ -135,5 +154,6 @@ P
 holds "a copy-up without room fails with ENOSPC, and the old content stays" copy_up
 holds "removing and truncating work on a full disk" full
 holds "a writer learns that the disk is full" writing
+holds "a write that finds room for a part of it is an error" partly
 holds "running out of inodes harms nothing" no_inodes
 finish
