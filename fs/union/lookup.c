@@ -77,7 +77,7 @@ void ply_attr_fix(struct ply_union *u, struct ply_node *node, struct statx *attr
 
 /* From when on others find it by another name, they wait until it knows how many names it has. */
 static struct ply_node *add_linked(struct ply_union *u, struct ply_node *dir, const char *name,
-				   const struct ply_resolved *f, struct ply_node *node)
+				   const struct ply_answer *f, struct ply_node *node)
 {
 	struct ply_node *used;
 
