@@ -58,6 +58,7 @@ class File:
 class Exerciser:
     def __init__(self, directory, files, seed):
         self.r = random.Random(seed)
+        self.seed = seed
         self.dir, self.files = directory, files
         self.history = collections.deque(maxlen=40)
         self.room = mmap.mmap(-1, 1 << 17)
@@ -291,10 +292,14 @@ class Exerciser:
         elif f.name and len(f.fds) < 4:
             f.open(os.O_RDWR | self.r.choice((0, os.O_SYNC, os.O_DSYNC)))
 
+    def fresh(self):
+        """What no name ends in, not those of an earlier run either."""
+        return f"{self.seed}-{self.step}"
+
     def rename(self, f):
         """By rename, or by a link that outlives the name."""
         if f.name:
-            new = f"{f.name.split('.')[0]}.{self.step}"
+            new = f"{f.name.split('.')[0]}.{self.fresh()}"
             if self.r.random() < 0.5:
                 os.rename(f.name, new)
             else:
@@ -310,7 +315,7 @@ class Exerciser:
             f.name = None
         elif not f.name:
             f.close()
-            f.name, f.want = f"new.{self.step}", bytearray()
+            f.name, f.want = f"new.{self.fresh()}", bytearray()
             f.fds.append(os.open(f.name, os.O_CREAT | os.O_EXCL | os.O_RDWR))
 
     def forget_pages(self, f):
