@@ -24,7 +24,6 @@ enum {
 static const struct ply_own_option own[] = {
 	{ 'n', "dry-run", NULL, "change nothing; the default" },
 	{ 'p', "repair", NULL, "repair in upper and work what is safe" },
-	{ 'w', "work", "DIR", "the work directory" },
 	{ 0 },
 };
 
@@ -91,10 +90,6 @@ int main(int argc, char **argv)
 	int err, status;
 
 	ply_args_parse(&c.args, argc, argv, &tool);
-	if (c.args.value['w']) {
-		free(c.args.paths.work);
-		c.args.paths.work = strdup(c.args.value['w']);
-	}
 	if (c.args.set['n'] && c.args.set['p'])
 		ply_args_refuse(&tool, "--dry-run or --repair, not both");
 	c.repairs = c.args.set['p'];

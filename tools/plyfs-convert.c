@@ -26,7 +26,6 @@ enum {
 	OPT_NESTED,
 };
 
-
 static const struct ply_own_option own[] = {
 	{ OPT_TO, "to", "FORM", "overlay-trusted, overlay-user, aufs or fuse-overlayfs" },
 	{ OPT_WHITEOUTS, "whiteouts", "char|xattr", "of the overlay forms; char unless told" },

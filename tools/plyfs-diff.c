@@ -116,6 +116,9 @@ static void choose_layers(struct ply_diff *d)
 	read_layers(&d->args, &first, &last);
 	if (last < first || last >= s->n)
 		ply_args_refuse(&tool, "the stack has the layers 0 to %u", s->n - 1);
+	if (first || d->is_deep)
+		ply_stack_drop_index(s);
+	d->looks_everywhere = ply_stack_has_index_names(s);
 	for (unsigned i = 0; i < first; i++)
 		ply_layer_close(&s->layers[i]);
 	memmove(s->layers, s->layers + first, (s->n + s->ndata - first) * sizeof(*s->layers));
@@ -153,6 +156,8 @@ int main(int argc, char **argv)
 		d.cap = (off_t)ply_args_number(&d.args, OPT_MAX);
 	ply_interrupt_start();
 	err = ply_stack_open(&d.stack, &d.args.paths);
+	if (!err)
+		err = ply_args_use_index(&d.args, &d.stack);
 	if (!err) {
 		ply_note_trusted(&d.args);
 		ply_note_mounted(&d.args);

@@ -24,7 +24,6 @@ enum {
 static const struct ply_own_option own[] = {
 	{ 'f', "force", NULL, "remove what is found" },
 	{ 'n', "dry-run", NULL, "change nothing; the default" },
-	{ 'w', "work", "DIR", "the work directory, for the index of hard links" },
 	{ OPT_IGNORE_MTIME, "ignore-mtime", NULL, "what differs in its time alone is the same" },
 	{ OPT_DEDUPE, "dedupe", NULL, "files that stay share equal data with those they hide" },
 	{ 0 },
@@ -41,7 +40,6 @@ static const struct ply_tool tool = {
 	.max = 0,
 	.usage_exit = PLY_EXIT_TROUBLE,
 };
-
 
 /* ---- telling ---- */
 
@@ -143,7 +141,7 @@ static int is_for_dirs(void *arg, const char *name, unsigned char type, uint64_t
 /* The kernel's index for NFS also has directories: by it they, and all files, are found again, and stay. */
 static int open_index(struct ply_vacuum *v)
 {
-	const char *path = v->args.value['w'] ? v->args.value['w'] : v->args.paths.work;
+	const char *path = v->args.paths.work;
 	int work = path ? sys_open(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0) : -ENOENT, err = 0;
 
 	if (work < 0) {

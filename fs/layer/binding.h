@@ -6,6 +6,7 @@
 #ifndef PLY_LAYER_BINDING_H
 #define PLY_LAYER_BINDING_H
 
+#include "layer/format.h"
 #include "layer/layer.h"
 #include "layer/upper.h"
 

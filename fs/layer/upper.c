@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -139,8 +140,12 @@ static int empty_work(struct ply_upper *up)
 static int open_work(struct ply_upper *up, const char *path)
 {
 	struct statx upper, work;
+	char real[PATH_MAX];
 	int err;
 
+	up->work_path = strdup(sys_realpath(path, real) ? path : real);
+	if (!up->work_path)
+		return -ENOMEM;
 	up->work_root = sys_open(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
 	if (up->work_root < 0)
 		return up->work_root;
@@ -276,5 +281,7 @@ void ply_upper_close(struct ply_upper *up)
 	if (up->work_root >= 0)
 		sys_close(up->work_root);
 	pthread_mutex_destroy(&up->whiteout_lock);
+	free(up->work_path);
+	up->work_path = NULL;
 	up->work = up->work_root = -1;
 }

@@ -20,9 +20,10 @@ enum ply_whiteout_kind {
 
 struct ply_upper {
 	struct ply_layer *layer;
-	int work_root;	    /* the directory that the user named: holds the lock */
-	int work;	    /* "work" below it */
-	_Atomic int index;  /* the index directory, or -1 while there is none */
+	char *work_path;   /* of the directory that the user named, absolute where it can be told */
+	int work_root;	   /* that directory: holds the lock */
+	int work;	   /* "work" below it */
+	_Atomic int index; /* the index directory, or -1 while there is none */
 	_Atomic int counts; /* the same of that of removed names */
 	const char *space;  /* prefix of the marks written, or NULL: no xattrs */
 	enum ply_whiteout_kind kind;

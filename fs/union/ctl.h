@@ -52,6 +52,13 @@ struct ply_ctl_layer {
 	char path[PATH_MAX];
 };
 
+/* The work directory; ENOENT when there is no upper. */
+struct ply_ctl_work {
+	uint32_t has_index; /* its index of hard links is in use */
+	uint32_t reserved;
+	char path[PATH_MAX];
+};
+
 /* Takes marks off, for about seconds; *left files are left then. */
 struct ply_ctl_flush {
 	uint32_t seconds;
@@ -119,5 +126,6 @@ struct ply_ctl_where {
 #define PLY_CTL_THAW _IO(PLY_CTL_TYPE, 6) /* EINVAL: this process has not frozen it, or no more */
 #define PLY_CTL_ROTATE _IOWR(PLY_CTL_TYPE, 7, struct ply_ctl_rotate)
 #define PLY_CTL_WHERE _IOWR(PLY_CTL_TYPE, 8, struct ply_ctl_where)
+#define PLY_CTL_WORK _IOWR(PLY_CTL_TYPE, 9, struct ply_ctl_work)
 
 #endif

@@ -435,6 +435,14 @@ int ply_layer_path(struct ply_union *u, unsigned index, char *out)
 	return index >= u->nlayers;
 }
 
+int ply_work_path(struct ply_union *u, char *out)
+{
+	if (!u->upper.work_path)
+		return -ENOENT;
+	snprintf(out, PATH_MAX, "%s", u->upper.work_path);
+	return !u->no_index;
+}
+
 void ply_union_stats(struct ply_union *u, struct ply_union_stats *out)
 {
 	*out = (struct ply_union_stats){

@@ -316,6 +316,8 @@ int ply_statfs(struct ply_union *u, struct ply_node *node, struct statvfs *out);
  * PATH_MAX bytes; empty for the upper of a read-only union. 1 for a data-only layer, 0 for others, -ENOENT beyond the last.
  */
 int ply_layer_path(struct ply_union *u, unsigned index, char *out);
+/* The path of the work directory, in out of PATH_MAX bytes: 1 when its index of hard links is in use; -ENOENT without an upper. */
+int ply_work_path(struct ply_union *u, char *out);
 
 /*
  * Where something comes from: a file has its inode in one layer, and its data there or in another one; a directory has parts in

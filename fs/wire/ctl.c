@@ -119,6 +119,17 @@ static int tell_where(const struct ply_raw *raw, void *data)
 	return err;
 }
 
+static int tell_work(const struct ply_raw *raw, void *data)
+{
+	struct ply_ctl_work *work = data;
+	int res;
+
+	*work = (struct ply_ctl_work){ 0 };
+	res = ply_work_path(raw->w->cfg.u, work->path);
+	work->has_index = res > 0;
+	return res < 0 ? res : 0;
+}
+
 static int flush(const struct ply_raw *raw, void *data)
 {
 	struct ply_ctl_flush *f = data;
@@ -221,7 +232,8 @@ static const struct ctl {
 	{ PLY_CTL_STATUS, 1, tell_status }, { PLY_CTL_LAYER, 1, tell_layer },
 	{ PLY_CTL_WHERE, 1, tell_where },   { PLY_CTL_READY, 1, ready },
 	{ PLY_CTL_ROTATE, 1, rotate },	    { PLY_CTL_FLUSH, 0, flush },
-	{ PLY_CTL_FREEZE, 0, freeze },	    { PLY_CTL_THAW, 0, thaw },
+	{ PLY_CTL_WORK, 1, tell_work },	    { PLY_CTL_FREEZE, 0, freeze },
+	{ PLY_CTL_THAW, 0, thaw },
 };
 
 static int run(const struct ctl *ctl, const struct ply_raw *raw, void *data)

@@ -36,11 +36,46 @@ names() {
 	tool 0 -l "$L:$T/second" -u "$U" /kept/ moved/j
 	eq "two paths" "1      - h 1      - j" "$(words cat "$T/out")"
 	tool 0 -d -v -l "$L:$T/second" -u "$U" kept
-	grep -q "^1+2    d 0755 .* kept$" "$T/out" || fail "$(cat "$T/out")"
+	grep -q "^1+2    drwxr-xr-x  *2 0:0  *4096 20[0-9-]* [0-9:]* kept$" "$T/out" || fail "$(cat "$T/out")"
+}
+
+# As ls says it, but with numbers for owners.
+long() {
+	fresh
+	: >"$L/f"
+	ln "$L/f" "$L/hard"
+	ln -s $'to\e' "$L/link"
+	mkfifo "$L/pipe"
+	mkdir "$L/dir"
+	chmod 1777 "$L/dir"
+	chmod 4711 "$L/f"
+	chmod 2640 "$L/pipe"
+	touch -d "1999-01-02 03:04:05" "$L/f"
+	tool 0 --long -l "$L"
+	ls -ln --time-style=long-iso "$L" | sed -n 's/^\([^ ]*\) *\([0-9]*\) \([0-9]*\) *\([0-9]*\) *\([0-9]*\) /\1 \2 \3:\4 \5 /p' |
+		sed 's/\x1b/\\x1b/' >"$T/wanted"
+	sed 's/^0  *//; s/  */ /g' "$T/out" | diff "$T/wanted" - || fail "not as ls says"
+	nothing_raw
+	cp "$T/out" "$T/wanted"
+	tool 0 -v -l "$L"
+	cmp "$T/wanted" "$T/out" || fail "-v is not --long"
+	tool 0 -j --long -l "$L"
+	json
+	grep -q '"path":"f","mode":2505,"uid":0,"gid":0,"size":0,"links":2,"mtime":915246245.000000000}' "$T/out" || fail "$(cat "$T/out")"
+	grep -q '"target":"to\\u001b"}' "$T/out" || fail "$(cat "$T/out")"
+	prints '{"type":"summary","names":5,"whiteouts":0,"hidden":0}'
+	tool 0 --long -l "$L" f
+	eq "a file by itself" 1 "$(grep -c "^0      -rws--x--x .* f$" "$T/out")"
 }
 
 hidden() {
 	stack
+	tool 0 -H -l "$L:$T/second" -u "$U"
+	prints "0      d new  (opaque in layer 0)"
+	prints "0+1    d moved  (ren in layer 1)"
+	cp "$T/out" "$T/by-H"
+	tool 0 -a -l "$L:$T/second" -u "$U"
+	cmp "$T/by-H" "$T/out" || fail "-a is not -H"
 	tool 0 -a -R -l "$L:$T/second" -u "$U"
 	prints "0      w b"
 	prints "1      - a  (hidden by file a in layer 0)"
@@ -72,6 +107,8 @@ import json, os, stat, sys
 layers, at = sys.argv[2].split(":"), sys.argv[3]
 for line in open(sys.argv[1]):
     entry = json.loads(line)
+    if "type" in entry:
+        continue
     st = os.lstat(os.path.join(at, entry["path"]))
     assert st.st_mode & 0o7777 == entry["mode"] and st.st_uid == entry["uid"], line
     if entry["kind"] == "file":
@@ -159,6 +196,7 @@ many_redirects() {
 [ -x "$prog" ] || fail "there is no $prog"
 need setfattr python3
 check "names with their layers" names
+check "attributes as ls says them" long
 check "what is hidden, and by what" hidden
 check "the tree that plyfs shows, after random changes in four layers with renames" like_plyfs
 check "the tree that overlayfs shows, after random changes with redirects and metacopy" like_overlayfs

@@ -22,6 +22,7 @@ enum {
 static const struct ply_own_option stack_options[] = {
 	{ 'l', "lower", "DIR[:DIR]...", "the lower layers, topmost first" },
 	{ 'u', "upper", "DIR", "the upper layer" },
+	{ 'w', "work", "DIR", "its work directory, for the index of hard links" },
 	{ 'o', "options", "OPTIONS", "the same as for mount: lowerdir=...,upperdir=..." },
 	{ 'm', "mount", "MNT", "the stack of a plyfs mount in use" },
 	{ '0', "null", NULL, "names as they are, each ended by NUL" },
@@ -173,6 +174,20 @@ static void add_live_layer(struct ply_stack_paths *paths, const struct ply_ctl_l
 	paths->ndata += layer->is_data_only;
 }
 
+/* -ENOENT when all is told. */
+static int add_live_work(struct ply_stack_paths *paths, struct ply_live *live)
+{
+	struct ply_ctl_work work;
+	int err = ply_live_work(live, &work);
+
+	if (err)
+		return err;
+	free(paths->work);
+	paths->work = copy_or_die(work.path);
+	paths->no_index = !work.has_index;
+	return -ENOENT;
+}
+
 /* The stack as the mount's server has it now, and all in it that was written so far. */
 static void stack_of_mount(struct ply_args *a, const char *mountpoint)
 {
@@ -187,6 +202,8 @@ static void stack_of_mount(struct ply_args *a, const char *mountpoint)
 		if (!err)
 			add_live_layer(&a->paths, &layer);
 	}
+	if (err == -ENOENT)
+		err = add_live_work(&a->paths, &live);
 	ply_live_close(&live);
 	if (err != -ENOENT)
 		exit(a->tool->usage_exit);
@@ -199,8 +216,8 @@ static void set_path(char **path, const char *s, size_t len)
 	*path = plain(s, len);
 }
 
-static const char *const stack_words[] = { "lowerdir=", "lowerdir+=", "upperdir=", "workdir=",
-					   "datadir+=" };
+static const char *const stack_words[] = { "lowerdir=", "lowerdir+=", "upperdir=",
+					   "workdir=",	"datadir+=",  "index=" };
 #define NWORDS (sizeof(stack_words) / sizeof(stack_words[0]))
 
 /* Which of them the text begins with, or NWORDS. */
@@ -226,6 +243,8 @@ static void mount_option(struct ply_args *a, char *s, size_t len)
 		add_lower(&to, s, len);
 	} else if (word == 4) {
 		add_data(&to, s, len);
+	} else if (word == 5) {
+		a->paths.no_index = len == 3 && !strncmp(s, "off", len);
 	} else if (word) {
 		set_path(word == 2 ? &a->paths.upper : &a->paths.work, s, len);
 	} else {
@@ -335,6 +354,9 @@ static void take_option(struct ply_args *a, int c)
 		break;
 	case 'u':
 		set_path(&a->paths.upper, optarg, strlen(optarg));
+		break;
+	case 'w':
+		set_path(&a->paths.work, optarg, strlen(optarg));
 		break;
 	case 'o':
 		mount_options(a, optarg);
@@ -460,4 +482,24 @@ void ply_note_mounted(const struct ply_args *a)
 	if (err == -EBUSY)
 		ply_tell(
 			"note: the upper is in use: what its mount has not written yet is not seen");
+}
+
+int ply_args_use_index(const struct ply_args *a, struct ply_stack *s)
+{
+	static const char *const notes[] = {
+		[PLY_INDEX_UNKNOWN] =
+			"note: names of hard links that only lower layers have may be files of the upper; without "
+			"its work directory (-w) that cannot be seen",
+		[PLY_INDEX_OF_OTHER] =
+			"note: the index of hard links in the work directory belongs to another stack, and is not read",
+	};
+	int state = ply_stack_use_index(s, &a->paths);
+
+	if (state == -EACCES || state == -EPERM)
+		state = PLY_INDEX_UNKNOWN;
+	if (state < 0)
+		ply_complain("cannot read the index of hard links in", a->paths.work, state);
+	else if (state > PLY_INDEX_USED && !a->cli.quiet)
+		ply_tell("%s", notes[state]);
+	return state < 0 ? state : 0;
 }

@@ -68,6 +68,8 @@ int ply_sees_trusted(void);
 /* Notes on stderr what this run cannot see: trusted marks without privilege, what a mounted stack has not written. */
 void ply_note_trusted(const struct ply_args *a);
 void ply_note_mounted(const struct ply_args *a);
+/* Follows the index of hard links, or says why it cannot be followed. 0 or -errno, which was told. */
+int ply_args_use_index(const struct ply_args *a, struct ply_stack *s);
 
 /* A text with escapes for what is not to be printed, and for backslashes; the caller frees it. */
 char *ply_escape(const char *text);

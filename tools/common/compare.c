@@ -118,7 +118,7 @@ static ssize_t read_block(int fd, char *buf, off_t at)
 	return n < 0 ? n : size;
 }
 
-static int compare_open(int a, int b, _Atomic uint64_t *done)
+int ply_compare_open(int a, int b, _Atomic uint64_t *done)
 {
 	char *buf = malloc((size_t)2 * BLOCK);
 	int differs = buf ? 0 : -ENOMEM;
@@ -143,13 +143,14 @@ int ply_compare_data(struct ply_stack *s, const struct ply_data *a, const struct
 {
 	int fd_a, fd_b, differs;
 
-	if (a->path && b->path && a->layer == b->layer && !strcmp(a->path, b->path))
+	if (a->path && b->path && a->layer == b->layer && a->is_in_index == b->is_in_index &&
+	    !strcmp(a->path, b->path))
 		return 0;
 	fd_a = ply_stack_open_data(s, a);
 	if (fd_a < 0)
 		return fd_a;
 	fd_b = ply_stack_open_data(s, b);
-	differs = fd_b < 0 ? fd_b : compare_open(fd_a, fd_b, done);
+	differs = fd_b < 0 ? fd_b : ply_compare_open(fd_a, fd_b, done);
 	if (fd_b >= 0)
 		sys_close(fd_b);
 	sys_close(fd_a);

@@ -15,19 +15,13 @@ enum ply_differs {
 	PLY_DIFFERS_TARGET = 1 << 7, /* of a symlink */
 };
 
-/* An inode in a layer; name is empty when fd is it. */
-struct ply_side {
-	struct ply_layer *layer;
-	int fd;
-	const char *name;
-	struct statx stx;
-};
-
 /* A set of ply_differs for two inodes of one type, data left out; or -errno. */
 int ply_compare_attrs(const struct ply_side *a, const struct ply_side *b);
 /* 1: the data differs, 0: it is the same, or -errno. The sizes are equal; done grows by the bytes compared. */
 int ply_compare_data(struct ply_stack *s, const struct ply_data *a, const struct ply_data *b,
 		     _Atomic uint64_t *done);
+/* The same of two open files. */
+int ply_compare_open(int a, int b, _Atomic uint64_t *done);
 /* The word for one of ply_differs. */
 const char *ply_differs_word(unsigned bit);
 

@@ -1,6 +1,7 @@
 /*
  * The difference that the upper, or some layers, make to a stack: diff_walk.c finds the changes, diff_tell.c
- * prints them. The changing layers are those before the bound.
+ * prints them. The changing layers are those before the bound. By the index of hard links a file can have changed
+ * that only has names below it; only then everything is looked through.
  */
 #ifndef PLY_TOOLS_DIFF_H
 #define PLY_TOOLS_DIFF_H
@@ -22,6 +23,7 @@ struct ply_diff {
 	struct ply_stack apart; /* the changing layers as a tree of their own; borrows from stack */
 	int is_deep;		/* compares that tree with what is below, and ignores its marks */
 	unsigned bound;
+	int looks_everywhere; /* names that only lower layers have may be of changed files */
 	enum ply_diff_form form;
 	int wants_same; /* also what was brought up and is as below */
 	off_t cap;	/* of files whose text is compared */

@@ -32,19 +32,6 @@ static struct ply_stack *stack_of_new(struct ply_diff *d)
 
 /* ---- comparing ---- */
 
-/* The inode itself. */
-static int side_of(struct ply_diff *d, struct ply_dirs *dirs, const char *name,
-		   const struct ply_found *f, struct ply_side *side)
-{
-	struct ply_part *part = ply_dirs_part(dirs, f->layer);
-
-	*side = (struct ply_side){ .layer = &d->stack.layers[f->layer],
-				   .fd = part ? ply_part_open(&d->stack, part) : -ESTALE,
-				   .name = name,
-				   .stx = f->stx };
-	return side->fd < 0 ? side->fd : 0;
-}
-
 /* The lower part of a directory that goes on below, wherever that is. */
 static int side_below(struct ply_diff *d, struct ply_dirs *dirs, struct ply_side *side)
 {
@@ -90,11 +77,11 @@ static int is_same_second(const struct ply_side *a, const struct ply_side *b)
 static int compare(struct ply_change *c)
 {
 	struct ply_side a, b;
-	int err = side_of(c->d, c->new_dirs, c->name, &c->new, &a), differs;
+	int err = ply_found_side(&c->d->stack, c->new_dirs, c->name, &c->new, &a), differs;
 
 	if (!err)
 		err = c->from ? side_below(c->d, c->new.dirs, &b)
-			      : side_of(c->d, c->old_dirs, c->name, &c->old, &b);
+			      : ply_found_side(&c->d->stack, c->old_dirs, c->name, &c->old, &b);
 	if (err)
 		return err;
 	differs = ply_compare_attrs(&a, &b);
@@ -268,7 +255,8 @@ static int one_name(struct ply_diff *d, struct pair *at, const char *name)
 		err = classify(&c, at);
 	if (!err && c.letter)
 		err = ply_diff_tell(&c);
-	if (!err && c.new.kind == PLY_FOUND_DIR && (c.new.layer < d->bound || at->is_new_whole))
+	if (!err && c.new.kind == PLY_FOUND_DIR &&
+	    (c.new.layer < d->bound || at->is_new_whole || d->looks_everywhere))
 		err = go_into(&c, at);
 	if (err && err != -EINTR && err != -ENOMEM) {
 		ply_complain("cannot compare", path, err);
@@ -283,7 +271,7 @@ static int one_name(struct ply_diff *d, struct pair *at, const char *name)
 /* The names of a pair that can have changed, sorted. */
 static int names_of(struct ply_diff *d, struct pair *at, struct ply_names *names)
 {
-	unsigned end = at->is_new_whole ? d->stack.n : d->bound;
+	unsigned end = at->is_new_whole || d->looks_everywhere ? d->stack.n : d->bound;
 	int err = 0;
 
 	*names = (struct ply_names){ 0 };

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/sysmacros.h>
 #include <xxhash.h>
 
@@ -13,7 +14,9 @@
 
 struct inode {
 	struct ply_link link;
-	uint64_t key[3];
+	struct key {
+		uint64_t dev, ino, tag;
+	} key;
 	struct inode *next;
 };
 
@@ -47,22 +50,42 @@ void ply_inodes_free(struct ply_inodes *set)
 	free(set);
 }
 
+static struct key key_of(unsigned tag, const struct statx *stx, uint64_t *hash)
+{
+	struct key key = { makedev(stx->stx_dev_major, stx->stx_dev_minor), stx->stx_ino, tag };
+
+	*hash = XXH3_64bits(&key, sizeof(key));
+	return key;
+}
+
+static int is_known(const struct ply_inodes *set, const struct key *key, uint64_t hash)
+{
+	for (struct ply_link *at = ply_table_find(&set->table, hash); at; at = ply_table_next(at))
+		if (!memcmp(&ply_container(at, struct inode, link)->key, key, sizeof(*key)))
+			return 1;
+	return 0;
+}
+
+int ply_inodes_has(const struct ply_inodes *set, unsigned tag, const struct statx *stx)
+{
+	uint64_t hash;
+	struct key key = key_of(tag, stx, &hash);
+
+	return is_known(set, &key, hash);
+}
+
 int ply_inodes_add(struct ply_inodes *set, unsigned tag, const struct statx *stx)
 {
-	uint64_t key[3] = { makedev(stx->stx_dev_major, stx->stx_dev_minor), stx->stx_ino, tag };
-	uint64_t hash = XXH3_64bits(key, sizeof(key));
+	uint64_t hash;
+	struct key key = key_of(tag, stx, &hash);
 	struct inode *new;
 
-	for (struct ply_link *at = ply_table_find(&set->table, hash); at; at = ply_table_next(at)) {
-		const struct inode *known = ply_container(at, struct inode, link);
-
-		if (known->key[0] == key[0] && known->key[1] == key[1] && known->key[2] == key[2])
-			return 0;
-	}
+	if (is_known(set, &key, hash))
+		return 0;
 	new = malloc(sizeof(*new));
 	if (!new)
 		return -ENOMEM;
-	*new = (struct inode){ .key = { key[0], key[1], key[2] }, .next = set->all };
+	*new = (struct inode){ .key = key, .next = set->all };
 	set->all = new;
 	ply_table_add(&set->table, &new->link, hash);
 	return 1;

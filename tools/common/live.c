@@ -90,6 +90,15 @@ int ply_live_where(struct ply_live *live, const char *path, unsigned part,
 	return err;
 }
 
+int ply_live_work(struct ply_live *live, struct ply_ctl_work *work)
+{
+	int err = sys_ioctl(live->fd, PLY_CTL_WORK, work);
+
+	if (err == -ENOENT || err == -ENOTTY)
+		return -ENOENT;
+	return err ? complain(live, "ask", NULL, err) : 0;
+}
+
 /* ---- the cut ---- */
 
 static int flush(struct ply_live *live, const struct ply_live_cut *cut)

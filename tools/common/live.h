@@ -30,6 +30,9 @@ int ply_live_layer(struct ply_live *live, unsigned index, struct ply_ctl_layer *
 int ply_live_where(struct ply_live *live, const char *path, unsigned part,
 		   struct ply_ctl_where *where);
 
+/* The work directory. -ENOENT, without a word: there is none, or the server is one of those that do not tell. */
+int ply_live_work(struct ply_live *live, struct ply_ctl_work *work);
+
 /* What was written through the mount so far is in the upper, with as few marks as may be; it goes on. */
 int ply_live_flush(struct ply_live *live);
 /*

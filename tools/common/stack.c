@@ -51,7 +51,7 @@ int ply_stack_open(struct ply_stack *s, const struct ply_stack_paths *paths)
 	struct rlimit limit;
 	int err = 0;
 
-	*s = (struct ply_stack){ .has_upper = paths->upper != NULL };
+	*s = (struct ply_stack){ .has_upper = paths->upper != NULL, .index = -1 };
 	if (!getrlimit(RLIMIT_NOFILE, &limit)) {
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &limit);
@@ -74,10 +74,11 @@ int ply_stack_open(struct ply_stack *s, const struct ply_stack_paths *paths)
 
 void ply_stack_close(struct ply_stack *s)
 {
+	ply_stack_drop_index(s);
 	for (unsigned i = 0; i < s->n + s->ndata; i++)
 		ply_layer_close(&s->layers[i]);
 	free(s->layers);
-	*s = (struct ply_stack){ 0 };
+	*s = (struct ply_stack){ .index = -1 };
 }
 
 struct ply_layer_name ply_stack_layer_name(const struct ply_stack *s, unsigned layer)
@@ -231,6 +232,7 @@ struct search {
 	char name[PLY_NAME_MAX + 1];
 	unsigned from; /* layers above do not count */
 	int crossed;   /* the bound */
+	int has_index; /* it began at the upper, so names may lead to the index */
 	char *below;
 	struct ply_found *out;
 	struct ply_data *data; /* what it looks for instead of names */
@@ -346,10 +348,26 @@ static int take_dir(struct search *sr, struct ply_part *part, int says)
 	return turn(sr, part->layer, redirect);
 }
 
+/* A file's inode: in the index it is another one than at the name. */
+static int take_inode(struct search *sr, struct ply_part *part, const struct statx *stx)
+{
+	const struct ply_side here = { &sr->s->layers[part->layer], part->fd, sr->name, *stx };
+	int res;
+
+	if (!sr->has_index || stx->stx_nlink < 2)
+		return 0;
+	if (!part->layer) {
+		ply_index_correct_links(sr->s, &sr->out->stx);
+		return 0;
+	}
+	res = ply_index_look(sr->s, part->layer, &here, sr->out);
+	return res < 0 ? res : 0;
+}
+
 static int take(struct search *sr, struct ply_part *part, int says, const struct statx *stx)
 {
 	struct ply_found *out = sr->out;
-	int is_dir = says != SAYS_WHITEOUT && S_ISDIR(stx->stx_mode);
+	int is_dir = says != SAYS_WHITEOUT && S_ISDIR(stx->stx_mode), err = 0;
 
 	if (out->kind == PLY_FOUND_NOTHING) {
 		out->kind = says == SAYS_WHITEOUT ? PLY_FOUND_WHITEOUT
@@ -357,7 +375,11 @@ static int take(struct search *sr, struct ply_part *part, int says, const struct
 						  : PLY_FOUND_FILE;
 		out->layer = part->layer;
 		out->stx = *stx;
+		if (out->kind == PLY_FOUND_FILE)
+			err = take_inode(sr, part, stx);
 	}
+	if (err)
+		return err;
 	if (is_dir)
 		return take_dir(sr, part, says);
 	return cut(sr, says == SAYS_WHITEOUT ? PLY_CUT_WHITEOUT : PLY_CUT_FILE, part->layer);
@@ -444,7 +466,9 @@ static int run(struct search *sr)
 int ply_stack_child(struct ply_stack *s, struct ply_dirs *dirs, const char *name, unsigned from,
 		    struct ply_found *out)
 {
-	struct search sr = { .s = s, .dirs = dirs, .from = from, .out = out };
+	struct search sr = {
+		.s = s, .dirs = dirs, .from = from, .has_index = !from && s->index >= 0, .out = out
+	};
 	int err;
 
 	*out = (struct ply_found){ 0 };
@@ -467,6 +491,21 @@ void ply_found_free(struct ply_found *f)
 {
 	ply_dirs_free(f->dirs);
 	f->dirs = NULL;
+}
+
+int ply_found_side(struct ply_stack *s, struct ply_dirs *dirs, const char *name,
+		   const struct ply_found *f, struct ply_side *side)
+{
+	struct ply_part *part = ply_dirs_part(dirs, f->layer);
+
+	*side = (struct ply_side){ &s->layers[f->layer], -ESTALE, name, f->stx };
+	if (*f->entry) {
+		side->fd = s->index;
+		side->name = f->entry;
+	} else if (part) {
+		side->fd = ply_part_open(s, part);
+	}
+	return side->fd < 0 ? side->fd : 0;
 }
 
 static int find_root(struct ply_stack *s, struct ply_found *out)
@@ -522,6 +561,22 @@ static int look_in_data_layers(struct ply_stack *s, const char *path, struct ply
 	return err;
 }
 
+/* 1: it is there, 0: it is below, at the name. */
+static int data_of_entry(struct ply_stack *s, const struct ply_found *file, struct ply_data *out)
+{
+	int below = ply_mark_metacopy(&s->layers[0], s->index, file->entry, s->boot);
+
+	if (below < 0)
+		return below;
+	out->is_elsewhere = below == 1;
+	if (below == 1)
+		return 0;
+	out->path = strdup(file->entry);
+	out->is_in_index = 1;
+	out->stx = file->stx;
+	return out->path ? 1 : -ENOMEM;
+}
+
 int ply_stack_data(struct ply_stack *s, struct ply_dirs *dirs, const char *name,
 		   const struct ply_found *file, struct ply_data *out)
 {
@@ -532,6 +587,12 @@ int ply_stack_data(struct ply_stack *s, struct ply_dirs *dirs, const char *name,
 	int err;
 
 	*out = (struct ply_data){ 0 };
+	if (*file->entry) {
+		err = data_of_entry(s, file, out);
+		if (err)
+			return err < 0 ? err : 0;
+		sr.from = file->name_layer;
+	}
 	snprintf(sr.name, sizeof(sr.name), "%s", name);
 	err = run(&sr);
 	out->below = sr.below;
@@ -551,6 +612,8 @@ int ply_stack_open_data(struct ply_stack *s, const struct ply_data *data)
 
 	if (!data->path)
 		return -EIO;
+	if (data->is_in_index)
+		return sys_open(s->index, data->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
 	dir = strndup(data->path, slash ? (size_t)(slash - data->path) : 0);
 	if (!dir)
 		return -ENOMEM;

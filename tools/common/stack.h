@@ -1,7 +1,7 @@
 /*
  * A stack of layers as the tools see it: not only what it shows, as the union does, but from which layer, and what
  * hides the rest. Nothing is written and no symlink followed; only directories that are looked at have descriptors.
- * Redirects are followed. The index of hard links is not: a name that only a lower layer has is the lower's.
+ * Redirects are followed. With the index of hard links a name that only a lower layer has may be the upper's file.
  *
  * Everything returns 0 or -errno.
  */
@@ -22,6 +22,8 @@ struct ply_stack {
 	unsigned bound; /* where "the layers below" begin that dirs->below is about; n: below all */
 	uint8_t boot[16];
 	unsigned nesting, budget;
+	int index; /* the index of hard links, or -1 when it is not followed */
+	struct ply_index_files *index_files;
 };
 
 /* What a stack is made of, as the user wrote it. */
@@ -30,11 +32,29 @@ struct ply_stack_paths {
 	size_t nlowers;
 	size_t ndata;	    /* the last of the lowers that are data-only */
 	char *upper, *work; /* or NULL */
+	int no_index;	    /* the mount does not use it */
 };
 
 /* Says itself which layer cannot be opened. */
 int ply_stack_open(struct ply_stack *s, const struct ply_stack_paths *paths);
 void ply_stack_close(struct ply_stack *s);
+
+/* Where the index of hard links is, and why it is not followed. */
+enum ply_index_state {
+	PLY_INDEX_NONE, /* nothing was brought up by it */
+	PLY_INDEX_USED,
+	PLY_INDEX_UNKNOWN,  /* the upper had one, but no work directory is given */
+	PLY_INDEX_OF_OTHER, /* it was made over other layers: no mount takes it */
+};
+/* From now on lower hard links that were brought up are found by all their names. enum ply_index_state or -errno. */
+int ply_stack_use_index(struct ply_stack *s, const struct ply_stack_paths *paths);
+void ply_stack_drop_index(struct ply_stack *s);
+/* Are there files in the index with a name that only a lower layer has? */
+int ply_stack_has_index_names(const struct ply_stack *s);
+/* The files of the index, by their names there. Not 0 of fn ends it. */
+int ply_stack_each_index_file(struct ply_stack *s,
+			      int (*fn)(void *arg, const char *entry, const struct statx *stx),
+			      void *arg);
 /* "upper", "lower 1" and so on: layers are counted as they were given. */
 struct ply_layer_name {
 	char text[24];
@@ -76,12 +96,16 @@ enum ply_cut {
 	PLY_CUT_WHITEOUT,
 	PLY_CUT_OPAQUE,
 	PLY_CUT_FILE,
+	PLY_CUT_INDEX, /* only the file of one lower name: it was brought up by another */
 };
 
 struct ply_found {
 	enum ply_kind_found kind;
 	unsigned layer; /* of the topmost that has it */
 	struct statx stx;
+	/* A name of a lower layer, name_layer, for a file of the upper: its name in the index; else empty. */
+	char entry[PLY_FH_TEXT];
+	unsigned name_layer;
 	struct ply_dirs *dirs; /* of a directory; of nothing: without parts */
 	enum ply_cut cut;
 	unsigned cut_layer;
@@ -94,13 +118,34 @@ int ply_stack_child(struct ply_stack *s, struct ply_dirs *dirs, const char *name
 /* The same for a path from the root, which may be empty. */
 int ply_stack_find(struct ply_stack *s, const char *path, unsigned from, struct ply_found *out);
 void ply_found_free(struct ply_found *f);
+
+/* An inode in a layer; name is empty when fd is it. */
+struct ply_side {
+	struct ply_layer *layer;
+	int fd;
+	const char *name;
+	struct statx stx;
+};
+/* The inode of what was found by that name in a directory. 0 or -errno; side borrows all it has. */
+int ply_found_side(struct ply_stack *s, struct ply_dirs *dirs, const char *name,
+		   const struct ply_found *f, struct ply_side *side);
+
+/*
+ * For stack.c: a lower file with several links, in a directory of that layer: 1 and the upper's inode when the index has it, 0 or
+ * -errno.
+ */
+int ply_index_look(struct ply_stack *s, unsigned layer, const struct ply_side *lower,
+		   struct ply_found *out);
+/* The link count of an upper inode as the mount shows it. */
+void ply_index_correct_links(const struct ply_stack *s, struct statx *upper);
 /* Whether the layer's part of a directory has a whiteout of any form by that name. */
 int ply_part_whiteout(struct ply_stack *s, struct ply_part *part, const char *name);
 
 /* Where a regular file's data is. */
 struct ply_data {
 	unsigned layer;
-	char *path;  /* from the layer's root; NULL: no layer has it */
+	char *path; /* from the layer's root, or of the index; NULL: no layer has it */
+	int is_in_index;
 	char *below; /* without path: where it would be in the layers from the bound on, or NULL */
 	struct statx stx;
 	int is_elsewhere; /* the inode is without data of its own (metacopy) */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "args.h"
 #include "base/sys.h"
 #include "layer/override.h"
 
@@ -31,9 +32,38 @@ struct looked {
 
 const char *ply_hider_word(enum ply_cut how)
 {
-	static const char *const words[] = { "redirect", "whiteout", "opaque", "file" };
+	static const char *const words[] = { "redirect", "whiteout", "opaque", "file", "index" };
 
 	return words[how];
+}
+
+char *ply_hider_text(const struct ply_hider *by)
+{
+	char *path = ply_escape(by->path), *text;
+	int n;
+
+	if (by->how == PLY_CUT_NONE)
+		n = asprintf(&text, "hidden: %s was renamed", path);
+	else if (by->how == PLY_CUT_INDEX)
+		n = asprintf(&text, "hidden: the file was brought up by another of its names");
+	else
+		n = asprintf(&text, "hidden by %s %s in layer %u",
+			     by->how == PLY_CUT_OPAQUE ? "opaque directory"
+						       : ply_hider_word(by->how),
+			     path, by->layer);
+	free(path);
+	return n < 0 ? strdup("hidden") : text;
+}
+
+void ply_put_hider_json(const struct ply_hider *by)
+{
+	printf(",\"hidden_by\":\"%s\"", ply_hider_word(by->how));
+	if (by->how != PLY_CUT_NONE)
+		printf(",\"hidden_in\":%u", by->layer);
+	if (by->how == PLY_CUT_INDEX)
+		return;
+	fputs(",\"hidden_at\":", stdout);
+	ply_put_json(stdout, by->path);
 }
 
 static void free_place(struct place *p)
@@ -128,6 +158,7 @@ static int tell(struct looked *l, const struct ply_part *part, const struct stat
 				 .name = l->name,
 				 .layer = part->layer,
 				 .dirfd = part->fd,
+				 .disk_name = l->name,
 				 .stx = stx,
 				 .how = how,
 				 .by = by,
@@ -138,6 +169,21 @@ static int tell(struct looked *l, const struct ply_part *part, const struct stat
 	if (!err && how == PLY_SEEN_HIDDEN && S_ISDIR(stx->stx_mode) && l->below)
 		err = add_hidden(l, part, by);
 	return err;
+}
+
+/* A name of a lower layer for a file of the upper. */
+static int tell_indexed(struct looked *l)
+{
+	const struct ply_seen seen = { .path = l->path,
+				       .name = l->name,
+				       .dirfd = l->sv->stack->index,
+				       .disk_name = l->found.entry,
+				       .stx = &l->found.stx,
+				       .how = PLY_SEEN_SHOWN,
+				       .dirs = l->at->shown,
+				       .found = &l->found };
+
+	return l->sv->seen ? l->sv->seen(l->sv->arg, &seen) : 0;
 }
 
 /* A whiteout: told where it is the first to hide. In hidden parts none counts. */
@@ -163,6 +209,12 @@ static int see_shown_part(struct looked *l, struct ply_part *part)
 		return err && err != -ENOENT ? err : tell_whiteout(l, part, &stx);
 	if (err)
 		return err == -ENOENT ? 0 : err;
+	if (*l->found.entry && l->found.name_layer == part->layer) {
+		by = (struct ply_hider){ .how = PLY_CUT_INDEX, .path = l->path };
+		err = tell_indexed(l);
+		if (err)
+			return err;
+	}
 	err = judge(l, part, &stx, &how);
 	if (err || (how == PLY_SEEN_HIDDEN && !(l->sv->flags & PLY_SURVEY_HIDDEN)))
 		return err;
@@ -202,6 +254,8 @@ static int see_top(struct looked *l)
 
 	if (l->found.kind != PLY_FOUND_FILE && l->found.kind != PLY_FOUND_DIR)
 		return 0;
+	if (*l->found.entry)
+		return tell_indexed(l);
 	part = ply_dirs_part(l->at->shown, l->found.layer);
 	return part ? tell(l, part, &l->found.stx, PLY_SEEN_SHOWN, NULL) : 0;
 }

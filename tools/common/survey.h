@@ -25,7 +25,8 @@ struct ply_hider {
 struct ply_seen {
 	const char *path, *name;
 	unsigned layer;
-	int dirfd; /* of the layer's directory */
+	int dirfd;	       /* of the layer's directory, or of the index */
+	const char *disk_name; /* in that */
 	const struct statx *stx;
 	enum ply_seen_how how;
 	const struct ply_hider *by; /* of what is hidden */
@@ -51,5 +52,9 @@ struct ply_survey {
 int ply_survey(const struct ply_survey *survey, const char *path);
 /* The word for what hides: "whiteout", "opaque", "file", "redirect". */
 const char *ply_hider_word(enum ply_cut how);
+/* The same in a few words, with escapes: "hidden by file a/b in layer 1"; the caller frees it. */
+char *ply_hider_text(const struct ply_hider *by);
+/* The same as members of a JSON object, each after a comma. */
+void ply_put_hider_json(const struct ply_hider *by);
 
 #endif

@@ -102,8 +102,6 @@ int ply_vacuum_add_stray(struct ply_vacuum *v, uint64_t hash);
 /* Does the inode that its names hide come back with just the links that the union shows now? */
 int ply_spare_group_goes(const struct ply_spare_group *group);
 
-/* 1 when two open files of the upper's file system share all of their data already, or it takes no room. */
-int ply_shares_data(int a, int b);
 /* 0 when data of the two (mine in the upper) can be shared, as far as can be told without trying; -EXDEV, -EOPNOTSUPP. */
 int ply_can_share(int mine, int theirs);
 /* A file of the upper, for reading, by a way on which the kernel lets it be changed. */

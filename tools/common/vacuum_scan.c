@@ -12,6 +12,7 @@
 #include "base/sys.h"
 #include "cli.h"
 #include "compare.h"
+#include "extents.h"
 #include "layer/override.h"
 #include "space.h"
 #include "vacuum.h"
