@@ -102,7 +102,7 @@ unchanged() {
 	head -c 20000 /dev/urandom >"$L/d/b"
 	head -c 40000 /dev/urandom >"$L/written"
 	head -c 80000 /dev/urandom >"$L/left"
-	cp -r "$L/d"
+	cp -r "$L/d" "$T/copy"
 	mkdir "$T/mid" "$T/mid/d"
 	cp "$L/d/b" "$T/mid/d/b"
 	up
