@@ -414,6 +414,7 @@ void ply_args_parse(struct ply_args *a, int argc, char **argv, const struct ply_
 			ply_args_refuse(tool, "wrong options");
 		take_option(a, c);
 	}
+	a->zero |= a->set['0'] > 0; /* of those that have it without a stack */
 	if (a->cli.quiet)
 		a->cli.progress = PLY_PROGRESS_QUIET;
 	a->operands = argv + optind;
