@@ -21,20 +21,39 @@ enum {
 	EXIT_USAGE = 16,
 };
 
+enum {
+	OPT_EXPLAIN = 256,
+	OPT_LAYER,
+};
+
+static int explain(const char *name)
+{
+	if (!ply_explain(name))
+		return fflush(stdout) || ferror(stdout) ? EXIT_TROUBLE : EXIT_CLEAN;
+	ply_tell("there is no finding of that name; --explain=all has them all");
+	return EXIT_USAGE;
+}
+
 static const struct ply_own_option own[] = {
 	{ 'n', "dry-run", NULL, "change nothing; the default" },
 	{ 'p', "repair", NULL, "repair in upper and work what is safe" },
+	{ 'y', "repair-all", NULL, "repair what can be, also where it may be meant otherwise" },
+	{ OPT_LAYER, "layer", "N", "repair in layer N as well, counted from the top, from 0" },
+	{ OPT_EXPLAIN, "explain", "NAME", "what a finding means, and what a repair does" },
 	{ 0 },
 };
 
 static const struct ply_tool tool = {
-	.usage = "[-n|-p] [-j] [-0] [-q] [-v] [-l LOWER[:LOWER...]] [-u UPPER [-w WORK]]",
+	.usage =
+		"[-n|-p|-y [--layer=N]] [-j] [-0] [-q] [-v] [-l LOWER[:LOWER...]] [-u UPPER [-w WORK]]",
 	.text = "Checks layers, and an upper with its work directory. Findings have a severity, a name, a layer\n"
 		"and a path. Exit status, the sum of: 0 clean, 1 repaired, 4 findings left, 8 trouble, 16 usage.\n",
 	.own = own,
 	.min = 0,
 	.max = 0,
 	.usage_exit = EXIT_USAGE,
+	.answers = OPT_EXPLAIN,
+	.answer = explain,
 };
 
 static int lock(struct ply_check *c)
@@ -57,6 +76,28 @@ static int lock(struct ply_check *c)
 	} else if (err) {
 		ply_complain("cannot open the upper", c->args.paths.upper, err);
 	}
+	return err;
+}
+
+/* By its path, as what the stack has of it may be read-only. */
+static int open_layer(struct ply_check *c)
+{
+	const char *path;
+	int err;
+
+	if (c->layer < 0)
+		return 0;
+	if ((unsigned)c->layer >= c->stack.n)
+		ply_args_refuse(&tool, "there is no layer %d", c->layer);
+	if (!c->layer && c->stack.has_upper)
+		return 0;
+	path = c->stack.layers[c->layer].path;
+	c->layer_fd = sys_open(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
+	err = c->layer_fd < 0 ? c->layer_fd : ply_lock_upper(c->layer_fd);
+	if (err)
+		ply_complain_of("cannot repair the layer", path, err,
+				err == -EBUSY ? "it is in use as an upper: unmount it first"
+					      : NULL);
 	return err;
 }
 
@@ -84,18 +125,35 @@ static void summary(const struct ply_check *c)
 		printf("%u found, %u repaired\n", c->found, c->repaired);
 }
 
+static void take_args(struct ply_check *c)
+{
+	const struct ply_args *a = &c->args;
+
+	if (a->value['w']) {
+		free(c->args.paths.work);
+		c->args.paths.work = strdup(a->value['w']);
+	}
+	if ((a->set['n'] > 0) + (a->set['p'] > 0) + (a->set['y'] > 0) > 1)
+		ply_args_refuse(&tool, "one of --dry-run, --repair and --repair-all");
+	c->repairs = a->set['y'] ? PLY_REMEDY_ALL : a->set['p'] ? PLY_REMEDY_SAFE : PLY_REMEDY_NONE;
+	if (a->set[OPT_LAYER] && !c->repairs)
+		ply_args_refuse(&tool, "--layer is for --repair and --repair-all");
+	if (a->set[OPT_LAYER])
+		c->layer = (int)ply_args_number(a, OPT_LAYER);
+}
+
 int main(int argc, char **argv)
 {
-	struct ply_check c = { .upper_fd = -1 };
+	struct ply_check c = { .upper_fd = -1, .layer = -1, .layer_fd = -1 };
 	int err, status;
 
 	ply_args_parse(&c.args, argc, argv, &tool);
-	if (c.args.set['n'] && c.args.set['p'])
-		ply_args_refuse(&tool, "--dry-run or --repair, not both");
-	c.repairs = c.args.set['p'];
+	take_args(&c);
 	ply_interrupt_start();
 	err = lock(&c);
-	if (!err && (err = ply_stack_open(&c.stack, &c.args.paths)) == 0) {
+	if (!err)
+		err = ply_stack_open(&c.stack, &c.args.paths);
+	if (!err && (err = open_layer(&c)) == 0) {
 		ply_note_trusted(&c.args);
 		c.progress.what = "checking";
 		ply_progress_start(&c.progress, c.args.cli.progress);
@@ -108,6 +166,8 @@ int main(int argc, char **argv)
 	ply_stack_close(&c.stack);
 	if (c.upper_fd >= 0)
 		sys_close(c.upper_fd);
+	if (c.layer_fd >= 0)
+		sys_close(c.layer_fd);
 	ply_args_free(&c.args);
 	if (err == -EINTR)
 		ply_interrupt_die();

@@ -11,6 +11,7 @@
 #include "base/sys.h"
 #include "common/args.h"
 #include "common/busy.h"
+#include "common/fold.h"
 #include "common/interrupt.h"
 #include "common/merge.h"
 #include "common/space.h"
@@ -31,6 +32,7 @@ static const struct ply_own_option own[] = {
 	{ OPT_BASE, "base", NULL, "nothing will be below: no whiteouts and marks" },
 	{ OPT_BELOW, "below", "DIR[:DIR]...",
 	  "what will be below: marks that it does not need go" },
+	{ OPT_IN_PLACE, "in-place", NULL, "the lowest layer takes in the others; no TARGET" },
 	{ OPT_FORMAT, "format", "FORM", "all marks as overlay-user, overlay-trusted or wh" },
 	{ OPT_XATTRS, "xattrs", "trusted|user",
 	  "the space of marks, where the layers do not tell" },
@@ -42,11 +44,12 @@ static const struct ply_own_option own[] = {
 
 static int takes_layers(const struct ply_args *a)
 {
-	return a->set['o'];
+	return a->set['o'] || a->set[OPT_IN_PLACE];
 }
 
 static const struct ply_tool tool = {
-	.usage = "[OPTION]... {-l LAYER:LAYER... [-u UPPER] TARGET | -o TARGET LAYER...}",
+	.usage =
+		"[OPTION]... {-l LAYER:LAYER... [-u UPPER] TARGET | -o TARGET LAYER... | --in-place LAYER...}",
 	.text = "Makes the directory TARGET, a layer that shows the same as the given ones, topmost first, in any\n"
 		"stack that they lay on one another in. TARGET must not exist, or be empty.\n"
 		"Exit status: 0 done, 2 trouble, 3 the upper is in use; there is no layer then.\n",
@@ -64,6 +67,8 @@ struct run {
 	struct ply_staging staging;
 	int lock;
 	uint64_t weight; /* of the layers' data, or 0 */
+	unsigned fold_flags;
+	uint64_t moved, removed; /* in place */
 	double start;
 };
 
@@ -179,10 +184,62 @@ static int make(struct run *r)
 	return err;
 }
 
+/* ---- in place ---- */
+
+static int fold_pair(struct run *r, const char *top, const char *bottom, int is_look)
+{
+	struct ply_fold f = { .flags = r->fold_flags };
+	int err = ply_fold_open(&f, top, bottom), is_dry = r->fold_flags & PLY_FOLD_DRY;
+
+	f.progress.what = is_look || is_dry ? "looking" : "moving";
+	ply_progress_start(&f.progress, r->args.cli.progress);
+	if (!err && is_look)
+		err = ply_fold_look(&f);
+	else if (!err)
+		err = ply_fold(&f);
+	ply_progress_end();
+	if (!is_look) {
+		r->moved += f.moved;
+		r->merge.dirs += f.merged;
+		r->removed += f.removed;
+		r->weight += f.bytes;
+		r->merge.progress.data.copied += f.progress.data.copied;
+		r->merge.progress.data.shared += f.progress.data.shared;
+	}
+	if (err) {
+		ply_interrupt_end();
+		ply_complain_of("cannot merge in place", f.where ? f.where : top, err, f.trouble);
+	}
+	ply_fold_close(&f);
+	return err;
+}
+
+/* Each layer into the next, from the top; first a look at whether all of it can be done. */
+static int fold_all(struct run *r)
+{
+	const struct ply_stack_paths *p = &r->args.paths;
+	int err = 0;
+
+	for (int is_look = 1; is_look >= 0; is_look--) {
+		const char *top = p->upper ? p->upper : p->lowers[0];
+
+		for (size_t i = p->upper ? 0 : 1; !err && i < p->nlowers; i++) {
+			err = fold_pair(r, top, p->lowers[i], is_look);
+			top = p->lowers[i];
+		}
+	}
+	return err;
+}
+
 static int run(struct run *r)
 {
-	int err = lock_upper(r);
+	int err;
 
+	if (r->args.set[OPT_IN_PLACE]) {
+		ply_note_trusted(&r->args);
+		return fold_all(r);
+	}
+	err = lock_upper(r);
 	if (!err)
 		err = open_stack(r);
 	if (err)
@@ -196,6 +253,26 @@ static int run(struct run *r)
 static uint64_t saved(const struct run *r)
 {
 	return r->weight > r->merge.room ? r->weight - r->merge.room : 0;
+}
+
+static void summary_in_place(const struct run *r)
+{
+	unsigned long long moved = r->moved, merged = r->merge.dirs, removed = r->removed;
+	unsigned long long copied = r->merge.progress.data.copied, saved = r->weight;
+	int is_dry = (r->fold_flags & PLY_FOLD_DRY) != 0;
+	double seconds = ply_now() - r->start;
+
+	if (r->args.cli.json)
+		printf("{\"type\":\"summary\",\"moved\":%llu,\"merged\":%llu,\"removed\":%llu,"
+		       "\"bytes_copied\":%llu,\"bytes_shared\":%llu,\"bytes_saved\":%llu,"
+		       "\"dry_run\":%s,\"seconds\":%.3f}\n",
+		       moved, merged, removed, copied,
+		       (unsigned long long)r->merge.progress.data.shared, saved,
+		       is_dry ? "true" : "false", seconds);
+	else if (!r->args.cli.quiet)
+		printf("%s%llu moved, %llu directories merged, %llu removed; %s copied, %s saved; %.1f s\n",
+		       is_dry ? "would be: " : "", moved, merged, removed, ply_amount(copied).text,
+		       ply_amount(saved).text, seconds);
 }
 
 static void summary(const struct run *r)
@@ -245,11 +322,31 @@ static void refuse_together(const struct ply_args *a, int one, int other, const 
 		ply_args_refuse(&tool, "%s, not both", words);
 }
 
+static void take_args_in_place(struct run *r)
+{
+	static const int others[] = { 'o',	  OPT_BASE, OPT_BELOW,	OPT_FORMAT,
+				      OPT_XATTRS, OPT_LINK, OPT_REFLINK };
+	const struct ply_args *a = &r->args;
+
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		if (a->set[others[i]])
+			ply_args_refuse(
+				&tool,
+				"--in-place makes nothing new for other options to be about");
+	if (a->paths.ndata || a->paths.nlowers + (a->paths.upper != NULL) < 2)
+		ply_args_refuse(&tool, "--in-place takes two layers or more, none of data only");
+	r->fold_flags = (a->set['n'] ? PLY_FOLD_DRY : 0) | (a->cli.verbose ? PLY_FOLD_TELL : 0);
+}
+
 static void take_args(struct run *r)
 {
 	const struct ply_args *a = &r->args;
 	const char *space = a->value[OPT_XATTRS], *form = a->value[OPT_FORMAT];
 
+	if (a->set[OPT_IN_PLACE]) {
+		take_args_in_place(r);
+		return;
+	}
 	refuse_together(a, OPT_BASE, OPT_BELOW, "--base or --below");
 	refuse_together(a, OPT_LINK, OPT_REFLINK, "--link or --reflink");
 	refuse_together(a, OPT_XATTRS, OPT_FORMAT, "--xattrs or --format");
@@ -283,7 +380,10 @@ int main(int argc, char **argv)
 	if (!err) {
 		if (!r.args.cli.quiet)
 			ply_lost_tell(&r.merge.lost);
-		summary(&r);
+		if (r.args.set[OPT_IN_PLACE])
+			summary_in_place(&r);
+		else
+			summary(&r);
 	}
 	ply_merge_free(&r.merge);
 	ply_staging_close(&r.staging);

@@ -6,6 +6,31 @@
 prog=$BUILD/plyfs-check
 clean=0 repaired=1 left=4 usage=16
 
+# mends NAME: a copy of upper and work is repaired of it by -p, by -y or not at all, as the table says, and else not changed
+mends() {
+	local opts remedy copy=$T/copy
+	echo "$1" >>"$T/planted"
+	remedy=$("$prog" --explain "$1" | sed -n '1s/.*, //p')
+	for opts in -n -p -y; do
+		rm -rf "$copy"
+		mkdir "$copy"
+		cp -a "$U" "$W" "$copy/"
+		"$prog" $opts -q -l "$L" -u "$copy/upper" -w "$copy/work" >"$T/mend" 2>&1
+		"$prog" -q -v -l "$L" -u "$copy/upper" -w "$copy/work" >"$T/mended" 2>&1
+		case "$remedy $opts" in
+		"repaired by -p and -y -p" | "repaired by -p and -y -y" | "repaired by -y -y")
+			grep -q " $1 .*: repaired: " "$T/mend" || fail "$1 is not repaired by $opts: $(cat "$T/mend")"
+			! grep -q " $1 " "$T/mended" || fail "$1 is there after $opts: $(cat "$T/mended")"
+			;;
+		*)
+			grep -q " $1 " "$T/mended" || fail "$1 has gone by $opts, which is $remedy"
+			diff <(tree_of "$U") <(tree_of "$copy/upper") || fail "$opts changed something"
+			;;
+		esac
+	done
+	rm -rf "$copy"
+}
+
 # finds NAME [PATH]: the stack has a finding of that name, at that path, and of no other name but notes
 finds() {
 	"$prog" -j -l "$L" -u "$U" -w "$W" >"$T/out" 2>"$T/err"
@@ -17,12 +42,21 @@ found = [f for f in map(json.loads, open(sys.argv[1])) if "finding" in f]
 assert {f["finding"] for f in found} == {sys.argv[2]}, found
 assert len(sys.argv) < 4 or sys.argv[3] in [f["path"] for f in found], found
 ' "$T/out" "$@" || fail "not found alone: $*: $(cat "$T/out")"
+	mends "$@"
+}
+
+# tells NAME [ARGUMENT...]: the last run told of it, and it cannot be repaired
+tells() {
+	grep -q " $1 " "$T/out" || fail "$1: $(head -n 20 "$T/out")"
+	"$prog" --explain "$1" | grep -q 'not repaired$' || fail "$1 can be repaired"
+	echo "$1" >>"$T/planted"
 }
 
 # notes NAME: the same of a note, which does not count
 notes() {
 	tool $clean -v -j -l "$L" -u "$U" -w "$W"
 	grep -q "\"finding\":\"$1\",\"severity\":\"note\"" "$T/out" || fail "$1 is not noted: $(cat "$T/out")"
+	mends "$1"
 }
 
 # mark MARK VALUE FILE: in the trusted space
@@ -61,6 +95,7 @@ whiteouts() {
 	mknod "$L/none" c 0 0
 	tool $clean -v -l "$L:$T/bottom"
 	grep -q '^note *idle-whiteout *lower 1: none$' "$T/out" || fail "$(cat "$T/out")"
+	tells idle-whiteout
 }
 
 aufs() {
@@ -157,6 +192,10 @@ looping() {
 	done
 	tool $left -l "${lowers#:}"
 	grep -q looping-redirect "$T/out" || fail "$(head -n 20 "$T/out")"
+	mv "$T/r1/a" "$U/a"
+	"$prog" -y -l "${lowers#:}" -u "$U" -w "$W" >"$T/out"
+	grep -q '^error *looping-redirect *upper .*: repaired: a$' "$T/out" || fail "$(head -n 20 "$T/out")"
+	echo looping-redirect >>"$T/planted"
 }
 
 metacopy() {
@@ -174,7 +213,8 @@ metacopy() {
 	mark redirect /d/h "$U/f"
 	finds metacopy-no-data f
 	mark redirect "" "$U/f"
-	finds bad-redirect f
+	tool $left -l "$L" -u "$U" -w "$W"
+	grep -q '^error *bad-redirect' "$T/out" || fail "$(cat "$T/out")"
 	fresh
 	mkdir "$U/d"
 	setfattr -n trusted.overlay.metacopy "$U/d"
@@ -190,7 +230,7 @@ unsettled() {
 	setfattr -n trusted.overlay.metacopy -v "0xff$(printf '01%.0s' {1..16})" "$U/f"
 	echo data >"$L/f"
 	tool $left -l "$L" -u "$U" -w "$W"
-	grep -q '^warning unsettled-mark ' "$T/out" || fail "$(cat "$T/out")"
+	tells unsettled-mark
 	grep -q 'unsettled  *work (the next mount' "$T/out" || fail "$(cat "$T/out")"
 	rm "$U/f"
 	tool $repaired -p -l "$L" -u "$U" -w "$W"
@@ -260,6 +300,7 @@ index() {
 	rm "$W/index/other" "$L/f" "$L/g"
 	tool $left -l "$L" -u "$U" -w "$W"
 	grep -q 'stale-index' "$T/out" || fail "$(cat "$T/out")"
+	mends stale-index
 }
 
 attributes() {
@@ -309,18 +350,18 @@ layout() {
 	need_root
 	fresh
 	tool $left -l "$L:$L"
-	grep -q layer-twice "$T/out" || fail "$(cat "$T/out")"
+	tells layer-twice
 	mkdir "$L/in"
 	tool $left -l "$L/in:$L"
-	grep -q layers-overlap "$T/out" || fail "$(cat "$T/out")"
+	tells layers-overlap
 	mkdir "$U/work"
 	tool $left -l "$L/in" -u "$U" -w "$U/work"
-	grep -q layers-overlap "$T/out" || fail "$(cat "$T/out")"
+	tells layers-overlap
 	rmdir "$U/work"
 	mkdir -p "$T/other"
 	mount -t tmpfs other "$T/other"
 	tool $left -o "lowerdir=$L,upperdir=$U,workdir=$T/other"
-	grep -q work-other-fs "$T/out" || fail "$(cat "$T/out")"
+	tells work-other-fs
 	umount "$T/other"
 }
 
@@ -469,6 +510,69 @@ plain_user() {
 	says "'closed': Permission denied"
 }
 
+# What -y makes of redirects: what the layer itself has is shown, and nothing else.
+all_repairs() {
+	need_root
+	fresh
+	mkdir -p "$U/d" "$U/e" "$L/d" "$L/e" "$L/x"
+	touch "$U/d/own" "$L/d/low" "$L/x/f"
+	mark redirect /nowhere "$U/d"
+	mark redirect /x "$U/e"
+	touch -d 2001-02-03 "$U"
+	mknod "$U/none" c 0 0
+	touch -d 2001-02-03 "$U"
+	tool $left -p -l "$L" -u "$U" -w "$W"
+	tool $repaired -y -l "$L" -u "$U" -w "$W"
+	prints "3 found, 3 repaired"
+	tool $clean -l "$L" -u "$U" -w "$W"
+	up
+	eq "d" own "$(ls "$M/d")"
+	eq "e" "" "$(ls "$M/e")"
+	eq "x" f "$(ls "$M/x")"
+	eq "the root's time" 2001-02-03 "$(stat -c %y "$M" | cut -d ' ' -f 1)"
+	down
+	tool $usage -p -y -l "$L" -u "$U" -w "$W"
+}
+
+# Lower layers are repaired only when they are named.
+of_a_layer() {
+	need_root
+	fresh
+	mkdir -p "$T/bottom" "$L/d"
+	mark opaque z "$L/d"
+	mark opaque z "$T/bottom"
+	tool $left -y -l "$L:$T/bottom" -u "$U" -w "$W"
+	tool $usage --layer=1 -l "$L:$T/bottom"
+	tool $usage -y --layer=3 -l "$L:$T/bottom" -u "$U" -w "$W"
+	tool $((repaired | left)) -y --layer=1 -l "$L:$T/bottom" -u "$U" -w "$W"
+	grep -q '^warning bad-opaque *lower 1 .*: repaired: d$' "$T/out" || fail "$(cat "$T/out")"
+	tool $repaired -y --layer=1 -l "$L:$T/bottom"
+	tool $clean -l "$L:$T/bottom"
+	mkdir "$T/u2" "$T/w2"
+	mount_at "$M" "lowerdir=$T/bottom,upperdir=$L,workdir=$T/w2" || fail "no mount"
+	tool 8 -y --layer=0 -l "$L:$T/bottom"
+	says "unmount it first"
+	down
+}
+
+# Of each finding there is a planted one above, and a paragraph of the manual that says what is done about it.
+all_are_known() {
+	local name severity remedy
+	tool 0 --explain=all
+	[ "$(grep -c '^[a-z]' "$T/out")" -ge 40 ] || fail "only so many: $(cat "$T/out")"
+	grep '^[a-z]' "$T/out" >"$T/codes"
+	while IFS=':, ' read -r name severity remedy; do
+		grep -qxF "$name" "$T/planted" || fail "no test has planted $name"
+		remedy=${remedy/not repaired/}
+		remedy=${remedy/repaired by -p and -y/, repaired}
+		remedy=${remedy/repaired by -y/, *-y*}
+		grep -F "*$name*" "$top/docs/plyfs-check.1.scd" | grep -q -F " ($severity$remedy)" ||
+			fail "not in the manual: $name ($severity$remedy)"
+	done <"$T/codes"
+	tool $usage --explain=nothing
+	says "no finding of that name"
+}
+
 [ -x "$prog" ] || fail "there is no $prog"
 need setfattr python3 xxd
 check "faults of whiteouts" whiteouts
@@ -493,5 +597,8 @@ check "a mounted upper is not repaired" busy
 check "without -p nothing changes" changes_nothing
 check "no symlink is followed, nothing printed raw" hostile
 check "a plain user's stack" plain_user
+check "what -y makes of the ambiguous" all_repairs
+check "a lower layer is repaired when it is named" of_a_layer
+check "every finding was planted, and is in the manual" all_are_known
 check "help, version, usage" common_words $usage
 finish

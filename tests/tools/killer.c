@@ -11,6 +11,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#define NR_RENAMEAT2 316
 #define NR_FCHMODAT2 452
 #define NR_SETXATTRAT 463
 #define NR_REMOVEXATTRAT 466
@@ -45,6 +46,12 @@ CALL(chmod, (const char *path, mode_t mode), path, mode)
 CALL(utimensat, (int dir, const char *name, const struct timespec times[2], int flags), dir, name,
      times, flags)
 CALL(fchmodat, (int dir, const char *name, mode_t mode, int flags), dir, name, mode, flags)
+CALL(mkdirat, (int dir, const char *name, mode_t mode), dir, name, mode)
+CALL(fchownat, (int dir, const char *name, uid_t uid, gid_t gid, int flags), dir, name, uid, gid,
+     flags)
+CALL(ftruncate, (int fd, off_t size), fd, size)
+CALL(ftruncate64, (int fd, off64_t size), fd, size)
+CALL(fsync, (int fd), fd)
 CALL(syncfs, (int fd), fd)
 CALL(setxattr, (const char *path, const char *attr, const void *value, size_t size, int flags),
      path, attr, value, size, flags)
@@ -56,6 +63,14 @@ CALL(removexattr, (const char *path, const char *attr), path, attr)
 CALL(lremovexattr, (const char *path, const char *attr), path, attr)
 CALL(fremovexattr, (int fd, const char *attr), fd, attr)
 
+ssize_t copy_file_range(int in, off64_t *in_off, int out, off64_t *out_off, size_t len,
+			unsigned flags)
+{
+	count();
+	return NEXT(ssize_t(*)(int, off64_t *, int, off64_t *, size_t, unsigned),
+		    "copy_file_range")(in, in_off, out, out_off, len, flags);
+}
+
 long syscall(long number, ...)
 {
 	long arg[6];
@@ -65,7 +80,7 @@ long syscall(long number, ...)
 	for (int i = 0; i < 6; i++)
 		arg[i] = va_arg(ap, long);
 	va_end(ap);
-	if (number == NR_FCHMODAT2 || number == NR_SETXATTRAT || number == NR_REMOVEXATTRAT)
+	if (number == NR_RENAMEAT2 || number == NR_FCHMODAT2 || number == NR_SETXATTRAT || number == NR_REMOVEXATTRAT)
 		count();
 	return NEXT(long (*)(long, ...), "syscall")(number, arg[0], arg[1], arg[2], arg[3], arg[4],
 						    arg[5]);

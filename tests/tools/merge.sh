@@ -302,6 +302,182 @@ shared() {
 	umount "$T/btrfs"
 }
 
+# ---- in place ----
+
+# folds STATUS LAYER...: the lowest takes the others in
+folds() {
+	local status=$1
+	shift
+	tool "$status" --in-place "$@"
+}
+
+# is_empty LAYER: and nothing of the merge is left in the one below it
+is_empty() {
+	eq "left in $1" "" "$(ls -A "$1")"
+	eq "the journal" "" "$(find "$T" -name '.wh..wh.plyfs*')"
+}
+
+truth_in_place() {
+	need_root
+	empty
+	table
+	chown 5:6 "$T/t"
+	setfattr -n user.old -v x "$T/b"
+	by_plyfs "$T/t:$T/b:$T/c"
+	tree "$M" >"$T/wanted"
+	down
+	folds 0 -n "$T/t" "$T/b"
+	cp "$T/out" "$T/planned"
+	by_plyfs "$T/t:$T/b:$T/c"
+	tree "$M" | diff "$T/wanted" - || fail "-n changed something"
+	down
+	folds 0 "$T/t" "$T/b"
+	eq "what was planned" "$(sed 's/would be: //; s/; .*//' "$T/planned")" "$(sed 's/; .*//' "$T/out")"
+	is_empty "$T/t"
+	is_merged "$T/b"
+	# Once more, and nothing is left to do.
+	folds 0 "$T/t" "$T/b"
+	prints_not " 1 moved"
+	is_merged "$T/b"
+}
+
+# Three into one, with data of the upper ones in the lower ones; two into one, on another.
+random_in_place() {
+	need_root
+	local seed kernel by=by_plyfs
+	for kernel in "" redirect_dir=on,metacopy=on; do
+		for seed in 51 52 53; do
+			grow $seed 4 norename
+			$by "$grown"
+			tree "$M" >"$T/wanted"
+			down
+			folds 0 "$T/g4" "$T/g3" "$T/g2"
+			is_empty "$T/g4"
+			is_empty "$T/g3"
+			shows "$T/g2:$T/g1" $by
+			tool 0 --in-place -u "$T/g2" -l "$T/g1"
+			is_empty "$T/g2"
+			shows "$T/g1" $by
+		done
+		by=by_overlayfs
+	done
+}
+
+forms_in_place() {
+	need_root
+	empty
+	rm -rf "$T/1" "$T/2"
+	mkdir -p "$T/1/x" "$T/1/o/sub" "$T/2/x" "$T/2/o" "$T/1/p" "$T/1/h" "$L/x" "$L/o/sub" "$L/p/sub" "$L/h"
+	touch "$L/x/f" "$L/aufs" "$L/o/f" "$L/p/f" "$T/2/x/two" "$T/2/o/two" "$T/1/.wh.aufs" "$T/1/o/.wh..wh..opq"
+	touch "$T/1/x/f" "$T/1/o/sub/.wh.f" "$L/o/sub/f" "$T/2/.wh.p" "$T/2/aufs" "$L/h/f" "$T/1/.wh.h" "$T/1/same"
+	ln "$T/1/same" "$T/2/same"
+	ln "$T/1/same" "$T/1/twice"
+	setfattr -n user.overlay.opaque -v x "$T/1/x"
+	setfattr -n user.overlay.whiteout -v y "$T/1/x/f"
+	by_plyfs "$T/1:$T/2:$L"
+	tree "$M" >"$T/wanted"
+	down
+	folds 0 "$T/1" "$T/2"
+	is_empty "$T/1"
+	[ ! -e "$T/2/o/sub/.wh.f" ] || fail "a whiteout in an opaque directory"
+	shows "$T/2:$L" by_plyfs
+	rm -rf "$T/1" "$T/2"
+}
+
+# crowd: layers $T/t and $T/b above $T/c that have to be merged in every way, with data that is not where its file is
+crowd() {
+	rm -rf "$T/t" "$T/b" "$T/c"
+	mkdir -p "$T"/{t,b,c}/{plain/deep,opaque/sub,hid,over} "$T"/{b,c}/gone/sub "$T/t/alone/sub" "$T/t/wasfile" "$T/t/waswh"
+	touch "$T"/{b,c}/{gone/f,plain/f,plain/deep/g,opaque/f,opaque/sub/g,hid/f,over/f} "$T/b/wasfile" "$T/t/alone/sub/f" "$T/c/waswh"
+	echo new >"$T/t/plain/f"
+	rm -r "$T/b/over"
+	touch "$T/b/over"
+	mknod "$T/t/gone" c 0 0
+	ln "$T/t/gone" "$T/t/plain/deep/g"
+	ln "$T/t/gone" "$T/t/hid/f"
+	mknod "$T/b/waswh" c 0 0
+	setfattr -n trusted.overlay.opaque -v y "$T/t/opaque"
+	setfattr -n trusted.overlay.opaque -v y "$T/b/hid"
+	mknod "$T/t/opaque/sub/idle" c 0 0
+	setfattr -n user.lower -v x "$T/b/plain"
+	setfattr -n user.upper -v x "$T/t/plain"
+	chmod 2711 "$T/t/plain"
+	chown 3:4 "$T/t/plain/deep"
+	seq 1000 >"$T/b/data"
+	truncate -s "$(stat -c %s "$T/b/data")" "$T/t/data"
+	chown 7:8 "$T/t/data"
+	chmod 6755 "$T/t/data"
+	setfattr -n security.capability -v 0x0100000200040000000000000000000000000000 "$T/t/data"
+	setfattr -n trusted.overlay.metacopy "$T/t/data"
+	ln "$T/t/data" "$T/t/alone/data"
+	setfattr -n trusted.overlay.redirect -v /data "$T/t/data"
+	find "$T/t" "$T/b" "$T/c" -exec touch -hd 2001-02-03T04:05:06.789 {} +
+}
+
+# apart TREE: without the times of directories
+apart() {
+	sed '/^[^ ]* d /s/ [^ ]*$//' "$1"
+}
+
+# A merge that is killed at any call shows what there was, and the same merge does what is left.
+killed_in_place() {
+	need_root
+	local n step=5
+	[ -z "${PLY_LONG:-}" ] || step=1
+	crowd
+	by_plyfs "$T/t:$T/b:$T/c"
+	tree "$M" >"$T/wanted"
+	down
+	for ((n = 1; ; n += step)); do
+		crowd
+		killed_at $n "$prog" -q --in-place "$T/t" "$T/b" && break
+		by_plyfs "$T/t:$T/b:$T/c"
+		tree "$M" >"$T/killed.tree"
+		down
+		diff <(apart "$T/wanted") <(apart "$T/killed.tree") || fail "killed at $n: another tree"
+		killed_at $((n % 37 + 1)) "$prog" -q --in-place "$T/t" "$T/b"
+		folds 0 "$T/t" "$T/b"
+		is_empty "$T/t"
+		shows "$T/b:$T/c" by_plyfs
+	done
+	[ $n -gt 100 ] || fail "only $n calls"
+}
+
+refused_in_place() {
+	need_root
+	empty
+	rm -rf "$T/t" "$T/b"
+	mkdir -p "$T/b" "$T/t/kept" "$L/far"
+	mknod "$T/t/old" c 0 0
+	setfattr -n trusted.overlay.redirect -v /far "$T/t/kept"
+	touch "$L/far/f"
+	folds 0 "$T/t" "$T/b"
+	eq "a redirect to below both" /far "$(getfattr --only-values -n trusted.overlay.redirect "$T/b/kept" 2>/dev/null)"
+	mkdir -p "$T/t/new"
+	rm "$T/b/old"
+	mkdir "$T/b/old"
+	setfattr -n trusted.overlay.redirect -v /old "$T/t/new"
+	touch "$T/t/first"
+	folds 2 "$T/t" "$T/b"
+	says "'new': the directory was renamed"
+	[ -e "$T/t/first" ] || fail "something was moved"
+	rm -r "$T/t/new"
+	folds 2 "$T/t"
+	folds 2 "$T/b/old" "$T/b"
+	says "lie in one another"
+	folds 2 --base "$T/t" "$T/b"
+	mkdir -p "$T/other"
+	mount -t tmpfs other "$T/other"
+	folds 2 "$T/other" "$T/b"
+	says "merge into a new layer"
+	umount "$T/other"
+	up
+	tool 3 --in-place -u "$U" -l "$L"
+	says "unmount it first"
+	down
+	tool 0 --in-place -u "$U" -l "$L"
+}
+
 forms() {
 	need_root
 	empty
@@ -441,6 +617,13 @@ plain_user() {
 	eq "o" "" "$(ls -A "$T/mine/s/o")"
 	eq "its mark" y "$(getfattr --only-values -n user.overlay.opaque "$T/mine/s/o" 2>/dev/null)"
 	eq "the whiteout" 0:0 "$(stat -c %t:%T "$T/mine/s/gone")"
+	mkdir "$T/mine/two/closed" "$T/mine/two/gone" "$T/mine/one/closed" "$T/mine/one/closed/in"
+	touch "$T/mine/one/closed/f" "$T/mine/two/closed/f" "$T/mine/two/gone/f"
+	chown -R 12345:12345 "$T/mine"
+	chmod 555 "$T/mine/one/closed" "$T/mine/two/closed" "$T/mine/one/closed/in" "$T/mine/two/gone" "$T/mine/two"
+	as_user "$prog" --in-place "$T/mine/one" "$T/mine/two" >"$T/out" 2>"$T/err" || fail "$(cat "$T/err")"
+	eq "modes" "555 555 0" "$(words stat -c '%a' "$T/mine/two/closed" "$T/mine/two/closed/in") $(stat -c %t "$T/mine/two/gone")"
+	eq "left" "" "$(ls -A "$T/mine/one")"
 }
 
 [ -x "$prog" ] || fail "there is no $prog"
@@ -453,6 +636,11 @@ check "links are those of one layer" links_within_a_layer
 check "what lies below decides on redirects, and keeps data" redirects_below
 check "all marks in one form" formats
 check "marks of all forms" forms
+check "in place every pair gives what the table says" truth_in_place
+check "in place, any layers show what they showed" random_in_place
+check "in place with marks of all forms" forms_in_place
+check "what was killed in place shows what there was, and is done again" killed_in_place
+check "in place what one layer cannot say is refused" refused_in_place
 check "files of layers are linked, and what that saves is told" linked
 check "data is shared, or that is an error" shared
 check "owners in attributes" overrides

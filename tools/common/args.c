@@ -338,6 +338,8 @@ static int is_own(const struct ply_tool *tool, int c)
 
 static void take_option(struct ply_args *a, int c)
 {
+	if (a->tool->answer && c == a->tool->answers)
+		exit(a->tool->answer(optarg));
 	/* A tool's own -o names what it makes; what a mount would be told is the stack. */
 	if (is_own(a->tool, c) &&
 	    (c != 'o' || a->tool->takes_no_stack || stack_word(optarg) == NWORDS)) {

@@ -34,6 +34,9 @@ struct ply_tool {
 	 * others.
 	 */
 	int (*takes_layers)(const struct ply_args *a);
+	/* An option that does all that is wanted, as --help does, and says what the program ends with. */
+	int answers;
+	int (*answer)(const char *value);
 };
 
 #define PLY_LETTERS 300

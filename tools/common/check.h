@@ -14,66 +14,79 @@ enum ply_severity {
 	PLY_ERROR,   /* something is not shown as it was meant */
 };
 
-/* All findings there are: F(name, severity). */
-/* clang-format off */
-#define PLY_FINDINGS(F) \
-	F(ORPHAN_WHITEOUT, "orphan-whiteout", WARNING) \
-	F(IDLE_WHITEOUT, "idle-whiteout", NOTE) \
-	F(UNANNOUNCED_WHITEOUT, "unannounced-whiteout", ERROR) \
-	F(FULL_WHITEOUT, "full-whiteout", WARNING) \
-	F(IDLE_ANNOUNCEMENT, "idle-announcement", NOTE) \
-	F(MIXED_WHITEOUTS, "mixed-whiteouts", WARNING) \
-	F(AUFS_BESIDE_FILE, "aufs-beside-file", WARNING) \
-	F(AUFS_BAD_NAME, "aufs-bad-name", WARNING) \
-	F(AUFS_BAD_TYPE, "aufs-bad-type", WARNING) \
-	F(AUFS_LEFTOVER, "aufs-leftover", NOTE) \
-	F(BAD_OPAQUE, "bad-opaque", WARNING) \
-	F(OPAQUE_REDIRECT, "opaque-redirect", WARNING) \
-	F(BAD_REDIRECT, "bad-redirect", ERROR) \
-	F(DANGLING_REDIRECT, "dangling-redirect", ERROR) \
-	F(DUPLICATE_REDIRECT, "duplicate-redirect", ERROR) \
-	F(LOOPING_REDIRECT, "looping-redirect", ERROR) \
-	F(SELF_REDIRECT, "self-redirect", WARNING) \
-	F(IDLE_REDIRECT, "idle-redirect", NOTE) \
-	F(METACOPY_NO_DATA, "metacopy-no-data", ERROR) \
-	F(METACOPY_SIZE, "metacopy-size", ERROR) \
-	F(UNSETTLED_MARK, "unsettled-mark", WARNING) \
-	F(UNSETTLED, "unsettled", WARNING) \
-	F(BAD_ORIGIN, "bad-origin", WARNING) \
-	F(STALE_ORIGIN, "stale-origin", WARNING) \
-	F(IMPURE_MISSING, "impure-missing", WARNING) \
-	F(BAD_INDEX_NAME, "bad-index-name", ERROR) \
-	F(STALE_INDEX, "stale-index", WARNING) \
-	F(ORPHAN_INDEX, "orphan-index", WARNING) \
-	F(INDEX_MISMATCH, "index-mismatch", ERROR) \
-	F(BAD_NLINK, "bad-nlink", WARNING) \
-	F(WRONG_TYPE, "wrong-type", WARNING) \
-	F(UNKNOWN_MARK, "unknown-mark", NOTE) \
-	F(BAD_ESCAPE, "bad-escape", WARNING) \
-	F(MARK_TWICE, "mark-twice", WARNING) \
-	F(BAD_OVERRIDE, "bad-override", ERROR) \
-	F(WORK_LEFTOVER, "work-leftover", WARNING) \
-	F(WORK_FOREIGN, "work-foreign", ERROR) \
-	F(WORK_TYPE, "work-type", ERROR) \
-	F(WORK_VOLATILE, "work-volatile", ERROR) \
-	F(WORK_OTHER_FS, "work-other-fs", ERROR) \
-	F(LAYERS_OVERLAP, "layers-overlap", ERROR) \
-	F(LAYER_TWICE, "layer-twice", ERROR)
-/* clang-format on */
+/* What is done about it on request. */
+enum ply_remedy {
+	PLY_REMEDY_NONE,
+	PLY_REMEDY_SAFE, /* changes nothing that the stack shows rightly: -p, -y */
+	PLY_REMEDY_ALL,	 /* takes one of several meanings: -y */
+};
 
 enum ply_finding {
-#define F(id, name, severity) PLY_FOUND_##id,
-	PLY_FINDINGS(F)
-#undef F
-		PLY_NFINDINGS,
+	PLY_FOUND_ORPHAN_WHITEOUT,
+	PLY_FOUND_IDLE_WHITEOUT,
+	PLY_FOUND_UNANNOUNCED_WHITEOUT,
+	PLY_FOUND_FULL_WHITEOUT,
+	PLY_FOUND_IDLE_ANNOUNCEMENT,
+	PLY_FOUND_MIXED_WHITEOUTS,
+	PLY_FOUND_AUFS_BESIDE_FILE,
+	PLY_FOUND_AUFS_BAD_NAME,
+	PLY_FOUND_AUFS_BAD_TYPE,
+	PLY_FOUND_AUFS_LEFTOVER,
+	PLY_FOUND_BAD_OPAQUE,
+	PLY_FOUND_OPAQUE_REDIRECT,
+	PLY_FOUND_BAD_REDIRECT,
+	PLY_FOUND_DANGLING_REDIRECT,
+	PLY_FOUND_DUPLICATE_REDIRECT,
+	PLY_FOUND_LOOPING_REDIRECT,
+	PLY_FOUND_SELF_REDIRECT,
+	PLY_FOUND_IDLE_REDIRECT,
+	PLY_FOUND_METACOPY_NO_DATA,
+	PLY_FOUND_METACOPY_SIZE,
+	PLY_FOUND_UNSETTLED_MARK,
+	PLY_FOUND_UNSETTLED,
+	PLY_FOUND_BAD_ORIGIN,
+	PLY_FOUND_STALE_ORIGIN,
+	PLY_FOUND_IMPURE_MISSING,
+	PLY_FOUND_BAD_INDEX_NAME,
+	PLY_FOUND_STALE_INDEX,
+	PLY_FOUND_ORPHAN_INDEX,
+	PLY_FOUND_INDEX_MISMATCH,
+	PLY_FOUND_BAD_NLINK,
+	PLY_FOUND_WRONG_TYPE,
+	PLY_FOUND_UNKNOWN_MARK,
+	PLY_FOUND_BAD_ESCAPE,
+	PLY_FOUND_MARK_TWICE,
+	PLY_FOUND_BAD_OVERRIDE,
+	PLY_FOUND_WORK_LEFTOVER,
+	PLY_FOUND_WORK_FOREIGN,
+	PLY_FOUND_WORK_TYPE,
+	PLY_FOUND_WORK_VOLATILE,
+	PLY_FOUND_WORK_OTHER_FS,
+	PLY_FOUND_LAYERS_OVERLAP,
+	PLY_FOUND_LAYER_TWICE,
+	PLY_NFINDINGS,
 };
+
+/* In check_texts.c. */
+extern const struct ply_finding_text {
+	const char *name;
+	enum ply_severity severity;
+	enum ply_remedy remedy;
+	const char *meaning, *cause, *repair;
+} ply_finding_texts[PLY_NFINDINGS];
+const char *ply_severity_word(enum ply_severity severity);
+/* Prints what there is to say of a finding, or of "all": 0, or -1 when there is none of that name. */
+int ply_explain(const char *name);
 
 struct ply_check {
 	struct ply_args args;
 	struct ply_stack stack;
 	struct ply_progress progress;
-	int repairs;  /* -p */
-	int upper_fd; /* writable, and locked; or -1 */
+	enum ply_remedy repairs; /* up to which */
+	int upper_fd;		 /* writable, and locked; or -1 */
+	int layer; /* another layer that may be changed, or -1; layer_fd the same of it */
+	int layer_fd;
+	int is_index; /* what is looked at has no name in the upper by which it could be repaired */
 	int is_busy;
 	unsigned found, repaired; /* notes left out */
 	int has_marks;		  /* metacopy marks in the upper that are to be taken off */
@@ -90,9 +103,26 @@ enum ply_repair {
 void ply_found_fault(struct ply_check *c, enum ply_finding what, int layer, const char *path,
 		     const char *detail, enum ply_repair repair);
 /* May this finding in this layer be repaired now? */
-int ply_may_repair(const struct ply_check *c, unsigned layer);
+int ply_may_repair(const struct ply_check *c, enum ply_finding what, unsigned layer);
 /* The answer for what a repair returned: 0 or -errno. Counts failures. */
 enum ply_repair ply_repair_done(struct ply_check *c, const char *path, int err);
+
+/* A place in a layer that may be changed. */
+struct ply_spot {
+	int fd;		  /* the directory that it is in; to be closed */
+	const char *name; /* behind the last slash of the path */
+};
+/* 0 or -errno. */
+int ply_spot_open(const struct ply_check *c, unsigned layer, const char *path,
+		  struct ply_spot *spot);
+/* All of these answer for a finding that is at a path in a layer; path is also told if they fail. */
+enum ply_repair ply_repair_attr(struct ply_check *c, enum ply_finding what, unsigned layer,
+				const char *path, const char *attr);
+enum ply_repair ply_repair_unlink(struct ply_check *c, enum ply_finding what, unsigned layer,
+				  const char *path);
+/* The directory's own content is all that it shows. */
+enum ply_repair ply_repair_cut_off(struct ply_check *c, enum ply_finding what, unsigned layer,
+				   const char *path);
 
 /* A mark of an inode as it stands on disk. */
 struct ply_mark {

@@ -10,6 +10,7 @@
 #include "base/sys.h"
 #include "check.h"
 #include "layer/override.h"
+#include "space.h"
 
 /* A directory with a redirect, and where that leads. */
 struct lead {
@@ -50,6 +51,26 @@ static void found(const struct entry *e, enum ply_finding what, const char *deta
 	ply_found_fault(e->s->c, what, (int)e->s->layer, e->path, detail, PLY_LEFT);
 }
 
+/* Something that is no more when the name has gone. */
+static void found_name(const struct entry *e, enum ply_finding what, const char *detail)
+{
+	enum ply_repair repair = S_ISDIR(e->stx.stx_mode)
+					 ? PLY_LEFT
+					 : ply_repair_unlink(e->s->c, what, e->s->layer, e->path);
+
+	ply_found_fault(e->s->c, what, (int)e->s->layer, e->path, detail, repair);
+}
+
+/* A directory's redirect that does not lead where it should. */
+static void found_redirect(const struct entry *e, enum ply_finding what, const char *detail)
+{
+	enum ply_repair repair = S_ISDIR(e->stx.stx_mode)
+					 ? ply_repair_cut_off(e->s->c, what, e->s->layer, e->path)
+					 : PLY_LEFT;
+
+	ply_found_fault(e->s->c, what, (int)e->s->layer, e->path, detail, repair);
+}
+
 static void free_dir(struct dir *d)
 {
 	if (!d)
@@ -81,7 +102,7 @@ static int on_whiteout(const struct entry *e, const char *name)
 
 	/* A layer may have been made for another stack. */
 	if (!shows)
-		found(e, is_upper ? PLY_FOUND_ORPHAN_WHITEOUT : PLY_FOUND_IDLE_WHITEOUT, NULL);
+		found_name(e, is_upper ? PLY_FOUND_ORPHAN_WHITEOUT : PLY_FOUND_IDLE_WHITEOUT, NULL);
 	return shows < 0 ? shows : 0;
 }
 
@@ -96,7 +117,7 @@ static int on_aufs(struct entry *e)
 		return 0;
 	}
 	if (!*name || !strcmp(name, ".") || !strcmp(name, "..")) {
-		found(e, PLY_FOUND_AUFS_BAD_NAME, NULL);
+		found_name(e, PLY_FOUND_AUFS_BAD_NAME, NULL);
 		return 0;
 	}
 	if (!e->s->aufs)
@@ -108,7 +129,7 @@ static int on_aufs(struct entry *e)
 
 		/* A directory is opaque by it. */
 		if (!sys_statx(e->fd, name, STATX_TYPE, &beside) && !S_ISDIR(beside.stx_mode))
-			found(e, PLY_FOUND_AUFS_BESIDE_FILE, name);
+			found_name(e, PLY_FOUND_AUFS_BESIDE_FILE, name);
 		return 0;
 	}
 	return on_whiteout(e, name);
@@ -122,15 +143,13 @@ static int on_device(struct entry *e)
 
 static int announce(const struct entry *e)
 {
-	struct ply_check *c = e->s->c;
-	char attr[64];
-	int fd = ply_open_beneath(c->upper_fd, e->at->path), err;
+	struct ply_spot spot;
+	int err = ply_spot_open(e->s->c, e->s->layer, e->path, &spot);
 
-	if (fd < 0)
-		return fd;
-	snprintf(attr, sizeof(attr), "%s" PLY_MARK_OPAQUE, e->marks.space);
-	err = sys_setxattr(fd, "", attr, "x", 1, 0);
-	sys_close(fd);
+	if (err)
+		return err;
+	err = ply_space_set(spot.fd, "", e->marks.space, PLY_MARK_OPAQUE, "x");
+	sys_close(spot.fd);
 	return err;
 }
 
@@ -142,7 +161,7 @@ static int on_xwhiteout(struct entry *e)
 	e->s->has_devices = 1;
 	if (e->at->marks.announces || e->at->marks.is_opaque)
 		return on_whiteout(e, e->name);
-	if (ply_may_repair(e->s->c, e->s->layer))
+	if (ply_may_repair(e->s->c, PLY_FOUND_UNANNOUNCED_WHITEOUT, e->s->layer))
 		repair = ply_repair_done(e->s->c, e->at->path, announce(e));
 	ply_found_fault(e->s->c, PLY_FOUND_UNANNOUNCED_WHITEOUT, (int)e->s->layer, e->path, NULL,
 			repair);
@@ -226,27 +245,15 @@ static int is_shown_twice(const struct entry *e, const char *below)
 	return twice;
 }
 
-static int remove_redirect(const struct entry *e)
+/* The redirect alone says too much. */
+static void found_idle(const struct entry *e, enum ply_finding what)
 {
 	char attr[64];
-	int fd = ply_open_beneath(e->s->c->upper_fd, e->path), err;
 
-	if (fd < 0)
-		return fd;
-	snprintf(attr, sizeof(attr), "%s" PLY_MARK_REDIRECT, e->marks.space);
-	err = sys_removexattr(fd, "", attr);
-	sys_close(fd);
-	return err;
-}
-
-static void on_self_redirect(const struct entry *e)
-{
-	enum ply_repair repair = PLY_LEFT;
-
-	if (ply_may_repair(e->s->c, e->s->layer))
-		repair = ply_repair_done(e->s->c, e->path, remove_redirect(e));
-	ply_found_fault(e->s->c, PLY_FOUND_SELF_REDIRECT, (int)e->s->layer, e->path,
-			e->marks.redirect, repair);
+	snprintf(attr, sizeof(attr), "%s" PLY_MARK_REDIRECT,
+		 ply_space_of(e->fd, e->name, PLY_MARK_REDIRECT));
+	ply_found_fault(e->s->c, what, (int)e->s->layer, e->path, e->marks.redirect,
+			ply_repair_attr(e->s->c, what, e->s->layer, e->path, attr));
 }
 
 static int on_redirect(struct entry *e, const struct ply_dirs *dirs)
@@ -256,24 +263,25 @@ static int on_redirect(struct entry *e, const struct ply_dirs *dirs)
 	int twice;
 
 	if (e->marks.is_opaque) {
-		found(e, PLY_FOUND_OPAQUE_REDIRECT, e->marks.redirect);
+		found_idle(e, PLY_FOUND_OPAQUE_REDIRECT);
 		return 0;
 	}
 	if (!dirs->below || last->layer <= e->s->layer) {
-		found(e, PLY_FOUND_DANGLING_REDIRECT, e->marks.redirect);
+		found_redirect(e, PLY_FOUND_DANGLING_REDIRECT, e->marks.redirect);
 		return 0;
 	}
 	here = e->at->dirs->below ? ply_join(e->at->dirs->below, e->name) : NULL;
 	if (here && !strcmp(here, dirs->below)) {
 		free(here);
-		on_self_redirect(e);
+		found_idle(e, PLY_FOUND_SELF_REDIRECT);
 		return 0;
 	}
 	free(here);
 	twice = is_shown_twice(e, dirs->below);
 	if (twice > 0)
-		found(e, PLY_FOUND_DUPLICATE_REDIRECT, "what it leads to is shown there, too");
-	return twice < 0 ? twice : add_lead(e->s, e->path, dirs->below);
+		found_redirect(e, PLY_FOUND_DUPLICATE_REDIRECT,
+			       "what it leads to is shown there, too");
+	return twice ? twice < 0 ? twice : 0 : add_lead(e->s, e->path, dirs->below);
 }
 
 /* The directory as the layer and those below it have it; alone where its marks make no sense. */
@@ -291,8 +299,9 @@ static int find_dirs(struct entry *e, struct ply_dirs **out)
 	if (err && err != -EINVAL && err != -ELOOP)
 		return err;
 	if (err)
-		found(e, err == -EINVAL ? PLY_FOUND_BAD_REDIRECT : PLY_FOUND_LOOPING_REDIRECT,
-		      e->marks.redirect);
+		found_redirect(e,
+			       err == -EINVAL ? PLY_FOUND_BAD_REDIRECT : PLY_FOUND_LOOPING_REDIRECT,
+			       e->marks.redirect);
 	*out = ply_dirs_alone(e->s->layer, e->path);
 	return *out ? 1 : -ENOMEM;
 }
@@ -374,7 +383,7 @@ static void judge_dir(const struct scan *s, const struct dir *d)
 				PLY_LEFT);
 	if (!d->has_origins || d->marks.is_impure || !s->c->stack.has_upper || s->layer)
 		return;
-	if (ply_may_repair(s->c, s->layer))
+	if (ply_may_repair(s->c, PLY_FOUND_IMPURE_MISSING, s->layer))
 		repair = ply_repair_done(s->c, d->path, make_impure(s, d));
 	ply_found_fault(s->c, PLY_FOUND_IMPURE_MISSING, (int)s->layer, d->path, NULL, repair);
 }
@@ -421,7 +430,9 @@ static void judge_leads(struct scan *s)
 	for (size_t i = 0; i < s->nleads; i++) {
 		if (i && !strcmp(s->leads[i].to, s->leads[i - 1].to))
 			ply_found_fault(s->c, PLY_FOUND_DUPLICATE_REDIRECT, (int)s->layer,
-					s->leads[i].path, s->leads[i].to, PLY_LEFT);
+					s->leads[i].path, s->leads[i].to,
+					ply_repair_cut_off(s->c, PLY_FOUND_DUPLICATE_REDIRECT,
+							   s->layer, s->leads[i].path));
 	}
 	for (size_t i = 0; i < s->nleads; i++) {
 		free(s->leads[i].path);

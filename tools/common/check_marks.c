@@ -26,6 +26,14 @@ static void found(const struct inode *i, enum ply_finding what, const char *deta
 	ply_found_fault(i->c, what, (int)i->layer, i->path, detail, PLY_LEFT);
 }
 
+/* Something that the attribute says, or does not say, and that ends when it goes. */
+static void found_attr(const struct inode *i, enum ply_finding what, const char *attr)
+{
+	enum ply_repair repair = ply_repair_attr(i->c, what, i->layer, i->path, attr);
+
+	ply_found_fault(i->c, what, (int)i->layer, i->path, attr, repair);
+}
+
 static int has(const struct ply_mark *m, char value)
 {
 	return m->size == 1 && m->value[0] == value;
@@ -34,22 +42,22 @@ static int has(const struct ply_mark *m, char value)
 static void on_opaque(const struct inode *i, const struct ply_mark *m)
 {
 	if (!S_ISDIR(i->stx->stx_mode)) {
-		found(i, PLY_FOUND_WRONG_TYPE, m->attr);
+		found_attr(i, PLY_FOUND_WRONG_TYPE, m->attr);
 		return;
 	}
 	i->out->is_opaque |= has(m, PLY_OPAQUE_YES);
 	i->out->announces |= has(m, PLY_OPAQUE_XWHITEOUTS);
 	if (!has(m, PLY_OPAQUE_YES) && !has(m, PLY_OPAQUE_XWHITEOUTS))
-		found(i, PLY_FOUND_BAD_OPAQUE, m->attr);
+		found_attr(i, PLY_FOUND_BAD_OPAQUE, m->attr);
 }
 
 static void on_whiteout(const struct inode *i, const struct ply_mark *m)
 {
 	i->out->has_whiteout = 1;
 	if (!S_ISREG(i->stx->stx_mode))
-		found(i, PLY_FOUND_WRONG_TYPE, m->attr);
+		found_attr(i, PLY_FOUND_WRONG_TYPE, m->attr);
 	else if (i->stx->stx_size)
-		found(i, PLY_FOUND_FULL_WHITEOUT, m->attr);
+		found_attr(i, PLY_FOUND_FULL_WHITEOUT, m->attr);
 }
 
 static void on_origin(const struct inode *i, const struct ply_mark *m)
@@ -62,7 +70,7 @@ static void on_origin(const struct inode *i, const struct ply_mark *m)
 		return;
 	i->out->has_origin = 1;
 	if (!ply_is_handle(m->value, m->size)) {
-		found(i, PLY_FOUND_BAD_ORIGIN, m->attr);
+		found_attr(i, PLY_FOUND_BAD_ORIGIN, m->attr);
 		return;
 	}
 	/* A layer that was an upper came from another stack. */
@@ -71,13 +79,13 @@ static void on_origin(const struct inode *i, const struct ply_mark *m)
 	memset(&fh, 0, sizeof(fh));
 	memcpy(&fh, m->value, (size_t)m->size);
 	if (!ply_check_handle(i->c, &fh))
-		found(i, PLY_FOUND_STALE_ORIGIN, m->attr);
+		found_attr(i, PLY_FOUND_STALE_ORIGIN, m->attr);
 }
 
 static void on_redirect(const struct inode *i, const struct ply_mark *m)
 {
 	if (!S_ISDIR(i->stx->stx_mode) && !S_ISREG(i->stx->stx_mode)) {
-		found(i, PLY_FOUND_WRONG_TYPE, m->attr);
+		found_attr(i, PLY_FOUND_WRONG_TYPE, m->attr);
 		return;
 	}
 	i->out->has_redirect = 1;
@@ -88,7 +96,7 @@ static void on_redirect(const struct inode *i, const struct ply_mark *m)
 static void on_metacopy(const struct inode *i, const struct ply_mark *m)
 {
 	if (!S_ISREG(i->stx->stx_mode)) {
-		found(i, PLY_FOUND_WRONG_TYPE, m->attr);
+		found_attr(i, PLY_FOUND_WRONG_TYPE, m->attr);
 		return;
 	}
 	i->out->has_metacopy = 1;
@@ -103,7 +111,7 @@ static void on_impure(const struct inode *i, const struct ply_mark *m)
 {
 	i->out->is_impure |= has(m, 'y');
 	if (!S_ISDIR(i->stx->stx_mode))
-		found(i, PLY_FOUND_WRONG_TYPE, m->attr);
+		found_attr(i, PLY_FOUND_WRONG_TYPE, m->attr);
 }
 
 /* "U+1", "L-1" */
@@ -115,7 +123,7 @@ static void on_nlink(const struct inode *i, const struct ply_mark *m)
 		end++;
 	if ((m->value[0] != 'U' && m->value[0] != 'L') ||
 	    (m->value[1] != '+' && m->value[1] != '-') || end == m->value + 2 || *end)
-		found(i, PLY_FOUND_BAD_NLINK, m->attr);
+		found_attr(i, PLY_FOUND_BAD_NLINK, m->attr);
 }
 
 static void on_known(const struct inode *i, const struct ply_mark *m)
@@ -147,7 +155,9 @@ static void look_for_twin(const struct inode *i, const struct ply_mark *m)
 	snprintf(attr, sizeof(attr), "%s%s", PLY_SPACE_USER_PREFIX, m->mark);
 	n = sys_getxattr(i->dirfd, i->name, attr, value, sizeof(value));
 	if (n >= 0 && (n != m->size || memcmp(value, m->value, (size_t)n) != 0))
-		found(i, PLY_FOUND_MARK_TWICE, m->mark);
+		ply_found_fault(i->c, PLY_FOUND_MARK_TWICE, (int)i->layer, i->path, m->mark,
+				ply_repair_attr(i->c, PLY_FOUND_MARK_TWICE, i->layer, i->path,
+						attr));
 }
 
 static int look_at_mark(const struct inode *i, const char *attr, const char *mark)
@@ -190,7 +200,7 @@ static void look_at_escaped(const struct inode *i, const char *attr)
 		while (!strncmp(rest, PLY_ESCAPE, strlen(PLY_ESCAPE)))
 			rest += strlen(PLY_ESCAPE);
 		if (!*rest || !strcmp(rest, "overlay"))
-			found(i, PLY_FOUND_BAD_ESCAPE, attr);
+			found_attr(i, PLY_FOUND_BAD_ESCAPE, attr);
 	}
 }
 

@@ -40,17 +40,25 @@ static int is_number(const char *name)
 	return !name[strspn(name, "0123456789")];
 }
 
-static int on_work_entry(struct ply_check *c, int dirfd, const char *name)
+static int found_work(struct ply_check *c, enum ply_finding what, int dirfd, const char *name)
 {
 	enum ply_repair repair = PLY_LEFT;
+
+	if (ply_may_repair(c, what, 0))
+		repair = ply_repair_done(c, name, ply_remove_tree(dirfd, name));
+	found(c, what, PLY_WORK_DIR, name, repair);
+	return 0;
+}
+
+static int on_work_entry(struct ply_check *c, int dirfd, const char *name)
+{
 	struct statx work, entry;
 	int err = sys_statx(dirfd, "", STATX_MODE, &work);
 
 	if (err)
 		return err;
 	if (!strcmp(name, PLY_WORK_INCOMPAT)) {
-		found(c, PLY_FOUND_WORK_VOLATILE, PLY_WORK_DIR, name, PLY_LEFT);
-		return 0;
+		return found_work(c, PLY_FOUND_WORK_VOLATILE, dirfd, name);
 	}
 	if (*name != '#' && !(is_number(name) && !(work.stx_mode & (S_IRWXG | S_IRWXO)))) {
 		found(c, PLY_FOUND_WORK_FOREIGN, PLY_WORK_DIR, name, PLY_LEFT);
@@ -59,10 +67,7 @@ static int on_work_entry(struct ply_check *c, int dirfd, const char *name)
 	/* The whiteout that others are links of stays after the kernel's unmount. */
 	if (!sys_statx(dirfd, name, STATX_BASIC_STATS, &entry) && ply_is_whiteout(&entry))
 		return 0;
-	if (ply_may_repair(c, 0))
-		repair = ply_repair_done(c, name, ply_remove_tree(dirfd, name));
-	found(c, PLY_FOUND_WORK_LEFTOVER, PLY_WORK_DIR, name, repair);
-	return 0;
+	return found_work(c, PLY_FOUND_WORK_LEFTOVER, dirfd, name);
 }
 
 /* ---- the index ---- */
@@ -91,6 +96,18 @@ static int is_orphan(int dirfd, const char *name, const struct statx *stx)
 	       (long)stx->stx_nlink + diff <= 0;
 }
 
+/* An entry that is the last name of a file goes only if nothing leads to it. */
+static int found_entry(struct ply_check *c, enum ply_finding what, int dirfd, const char *name,
+		       int is_needed)
+{
+	enum ply_repair repair = PLY_LEFT;
+
+	if (!is_needed && ply_may_repair(c, what, 0))
+		repair = ply_repair_done(c, name, sys_unlink(dirfd, name));
+	found(c, what, PLY_INDEX_DIR, name, repair);
+	return 0;
+}
+
 static int index_entry_marks(struct ply_check *c, int dirfd, const char *name,
 			     const struct ply_fh *fh)
 {
@@ -102,32 +119,32 @@ static int index_entry_marks(struct ply_check *c, int dirfd, const char *name,
 
 	if (err || S_ISDIR(stx.stx_mode) || ply_is_whiteout(&stx))
 		return err; /* the kernel's, for NFS */
-	if (is_orphan(dirfd, name, &stx)) {
-		enum ply_repair repair = PLY_LEFT;
-
-		if (ply_may_repair(c, 0))
-			repair = ply_repair_done(c, name, sys_unlink(dirfd, name));
-		found(c, PLY_FOUND_ORPHAN_INDEX, PLY_INDEX_DIR, name, repair);
-		return 0;
-	}
+	if (is_orphan(dirfd, name, &stx))
+		return found_entry(c, PLY_FOUND_ORPHAN_INDEX, dirfd, name, 0);
+	if (!ply_check_handle(c, fh))
+		return found_entry(c, PLY_FOUND_STALE_INDEX, dirfd, name, stx.stx_nlink < 2);
 	len = ply_mark_origin(upper, dirfd, name, &origin);
 	if (len <= 0 || len != fh->len || memcmp(&origin, fh, (size_t)len) != 0)
-		found(c, PLY_FOUND_INDEX_MISMATCH, PLY_INDEX_DIR, name, PLY_LEFT);
+		return found_entry(c, PLY_FOUND_INDEX_MISMATCH, dirfd, name, stx.stx_nlink < 2);
+	c->is_index = 1;
 	err = ply_check_marks(c, 0, dirfd, name, name, &stx, &marks);
-	if (!err && !ply_check_handle(c, fh))
-		found(c, PLY_FOUND_STALE_INDEX, PLY_INDEX_DIR, name, PLY_LEFT);
+	c->is_index = 0;
 	return err;
 }
 
 static int on_index_entry(struct ply_check *c, int dirfd, const char *name)
 {
 	struct ply_fh fh;
+	struct statx stx;
 
 	if (*name == '#') /* the kernel's, in the making */
 		return 0;
 	if (!spelled(name, &fh)) {
-		found(c, PLY_FOUND_BAD_INDEX_NAME, PLY_INDEX_DIR, name, PLY_LEFT);
-		return 0;
+		int err = sys_statx(dirfd, name, STATX_TYPE | STATX_NLINK, &stx);
+
+		return err ? err
+			   : found_entry(c, PLY_FOUND_BAD_INDEX_NAME, dirfd, name,
+					 S_ISDIR(stx.stx_mode) || stx.stx_nlink < 2);
 	}
 	return index_entry_marks(c, dirfd, name, &fh);
 }
@@ -146,7 +163,7 @@ static int on_count(struct ply_check *c, int dirfd, const char *name)
 		if (*value != '0' && is_number(value))
 			return 0;
 	}
-	if (ply_may_repair(c, 0))
+	if (ply_may_repair(c, PLY_FOUND_BAD_NLINK, 0))
 		repair = ply_repair_done(c, name, ply_remove_tree(dirfd, name));
 	found(c, PLY_FOUND_BAD_NLINK, PLY_COUNTS_DIR, name, repair);
 	return 0;
@@ -177,7 +194,7 @@ static void check_unsettled(struct ply_check *c, int work)
 
 	if (sys_access(work, PLY_UNSETTLED))
 		return;
-	if (!c->has_marks && ply_may_repair(c, 0) && !ply_complaints())
+	if (!c->has_marks && ply_may_repair(c, PLY_FOUND_UNSETTLED, 0) && !ply_complaints())
 		repair = ply_repair_done(c, PLY_UNSETTLED, sys_unlink(work, PLY_UNSETTLED));
 	ply_found_fault(c, PLY_FOUND_UNSETTLED, -1, PLY_UNSETTLED,
 			c->has_marks ? "the next mount brings data up and takes the marks off"

@@ -1,26 +1,19 @@
-/* Telling findings, and keeping count of them. */
+/* Telling findings, keeping count of them, and the repairs that several have in common. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sys.h"
 #include "check.h"
+#include "space.h"
 
-static const struct {
-	const char *name;
-	enum ply_severity severity;
-} findings[] = {
-#define F(id, name, severity) { name, PLY_##severity },
-	PLY_FINDINGS(F)
-#undef F
-};
-
-static const char *const severities[] = { "note", "warning", "error" };
-
-static void put_json(struct ply_check *c, enum ply_finding what, int layer, const char *path,
-		     const char *detail, enum ply_repair repair)
+static void put_json(enum ply_finding what, int layer, const char *path, const char *detail,
+		     enum ply_repair repair)
 {
-	printf("{\"finding\":\"%s\",\"severity\":\"%s\"", findings[what].name,
-	       severities[findings[what].severity]);
+	const struct ply_finding_text *t = &ply_finding_texts[what];
+
+	printf("{\"finding\":\"%s\",\"severity\":\"%s\"", t->name, ply_severity_word(t->severity));
 	if (layer >= 0)
 		printf(",\"layer\":%d", layer);
 	else
@@ -32,15 +25,15 @@ static void put_json(struct ply_check *c, enum ply_finding what, int layer, cons
 		ply_put_json(stdout, detail);
 	}
 	printf(",\"repaired\":%s}\n", repair == PLY_REPAIRED ? "true" : "false");
-	(void)c;
 }
 
 static void put_text(struct ply_check *c, enum ply_finding what, int layer, const char *path,
 		     const char *detail, enum ply_repair repair)
 {
+	const struct ply_finding_text *t = &ply_finding_texts[what];
 	char *escaped = detail ? ply_escape(detail) : NULL;
 
-	printf("%-7s %-20s ", severities[findings[what].severity], findings[what].name);
+	printf("%-7s %-20s ", ply_severity_word(t->severity), t->name);
 	if (layer < 0)
 		fputs("work", stdout);
 	else
@@ -55,7 +48,7 @@ static void put_text(struct ply_check *c, enum ply_finding what, int layer, cons
 void ply_found_fault(struct ply_check *c, enum ply_finding what, int layer, const char *path,
 		     const char *detail, enum ply_repair repair)
 {
-	if (findings[what].severity != PLY_NOTE) {
+	if (ply_finding_texts[what].severity != PLY_NOTE) {
 		c->found++;
 		c->repaired += repair == PLY_REPAIRED;
 	} else if (!c->args.cli.verbose) {
@@ -63,15 +56,27 @@ void ply_found_fault(struct ply_check *c, enum ply_finding what, int layer, cons
 	}
 	ply_progress_pause();
 	if (c->args.cli.json)
-		put_json(c, what, layer, path, detail, repair);
+		put_json(what, layer, path, detail, repair);
 	else
 		put_text(c, what, layer, path, detail, repair);
 	ply_progress_resume();
 }
 
-int ply_may_repair(const struct ply_check *c, unsigned layer)
+/* ---- repairs ---- */
+
+static int writable(const struct ply_check *c, unsigned layer)
 {
-	return c->repairs && c->stack.has_upper && !layer && c->upper_fd >= 0;
+	if (c->stack.has_upper && !layer)
+		return c->upper_fd;
+	return c->layer >= 0 && layer == (unsigned)c->layer ? c->layer_fd : -1;
+}
+
+int ply_may_repair(const struct ply_check *c, enum ply_finding what, unsigned layer)
+{
+	enum ply_remedy remedy = ply_finding_texts[what].remedy;
+
+	return remedy != PLY_REMEDY_NONE && remedy <= c->repairs && !c->is_index &&
+	       writable(c, layer) >= 0;
 }
 
 enum ply_repair ply_repair_done(struct ply_check *c, const char *path, int err)
@@ -81,4 +86,94 @@ enum ply_repair ply_repair_done(struct ply_check *c, const char *path, int err)
 	c->failed++;
 	ply_complain("cannot repair", path, err);
 	return PLY_LEFT;
+}
+
+int ply_spot_open(const struct ply_check *c, unsigned layer, const char *path,
+		  struct ply_spot *spot)
+{
+	const char *slash = strrchr(path, '/');
+	char *dir = strndup(path, slash ? (size_t)(slash - path) : 0);
+
+	if (!dir)
+		return -ENOMEM;
+	spot->name = slash ? slash + 1 : path;
+	spot->fd = ply_open_beneath(writable(c, layer), dir);
+	free(dir);
+	return spot->fd < 0 ? spot->fd : 0;
+}
+
+enum ply_repair ply_repair_attr(struct ply_check *c, enum ply_finding what, unsigned layer,
+				const char *path, const char *attr)
+{
+	struct ply_spot spot;
+	int err;
+
+	if (!ply_may_repair(c, what, layer))
+		return PLY_LEFT;
+	err = ply_spot_open(c, layer, path, &spot);
+	if (!err) {
+		err = sys_removexattr(spot.fd, spot.name, attr);
+		sys_close(spot.fd);
+	}
+	return ply_repair_done(c, path, err);
+}
+
+/* The directory's times stay, as users see them. */
+static int unlink_at(const struct ply_spot *spot)
+{
+	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
+	struct statx stx;
+	int err = sys_statx(spot->fd, "", STATX_MTIME, &stx);
+
+	if (!err)
+		err = sys_unlink(spot->fd, spot->name);
+	if (err)
+		return err;
+	times[1].tv_sec = stx.stx_mtime.tv_sec;
+	times[1].tv_nsec = stx.stx_mtime.tv_nsec;
+	return sys_utimens(spot->fd, "", times);
+}
+
+enum ply_repair ply_repair_unlink(struct ply_check *c, enum ply_finding what, unsigned layer,
+				  const char *path)
+{
+	struct ply_spot spot;
+	int err;
+
+	if (!ply_may_repair(c, what, layer))
+		return PLY_LEFT;
+	err = ply_spot_open(c, layer, path, &spot);
+	if (!err) {
+		err = unlink_at(&spot);
+		sys_close(spot.fd);
+	}
+	return ply_repair_done(c, path, err);
+}
+
+/* Opaque first: the redirect means nothing then. */
+static int cut_off(const struct ply_spot *spot)
+{
+	const char *space = ply_space_of(spot->fd, spot->name, PLY_MARK_REDIRECT);
+	char attr[64];
+	int err =
+		space ? ply_space_set(spot->fd, spot->name, space, PLY_MARK_OPAQUE, "y") : -ENODATA;
+
+	snprintf(attr, sizeof(attr), "%s" PLY_MARK_REDIRECT, space ? space : "");
+	return err ? err : sys_removexattr(spot->fd, spot->name, attr);
+}
+
+enum ply_repair ply_repair_cut_off(struct ply_check *c, enum ply_finding what, unsigned layer,
+				   const char *path)
+{
+	struct ply_spot spot;
+	int err;
+
+	if (!ply_may_repair(c, what, layer))
+		return PLY_LEFT;
+	err = ply_spot_open(c, layer, path, &spot);
+	if (!err) {
+		err = cut_off(&spot);
+		sys_close(spot.fd);
+	}
+	return ply_repair_done(c, path, err);
 }

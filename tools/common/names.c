@@ -5,12 +5,8 @@
 
 #include "stack.h"
 
-static int add_raw(void *arg, const char *name, unsigned char type, uint64_t ino)
+int ply_names_add(struct ply_names *names, const char *name)
 {
-	struct ply_names *names = arg;
-
-	(void)type;
-	(void)ino;
 	if (names->n == names->room) {
 		size_t room = names->room ? names->room * 2 : 64;
 		char **bigger = realloc(names->name, room * sizeof(*bigger));
@@ -22,6 +18,13 @@ static int add_raw(void *arg, const char *name, unsigned char type, uint64_t ino
 	}
 	names->name[names->n] = strdup(name);
 	return names->name[names->n] ? (names->n++, 0) : -ENOMEM;
+}
+
+static int add_raw(void *arg, const char *name, unsigned char type, uint64_t ino)
+{
+	(void)type;
+	(void)ino;
+	return ply_names_add(arg, name);
 }
 
 static int add_name(void *arg, const char *name, unsigned char type, uint64_t ino)

@@ -167,6 +167,8 @@ int ply_stack_more_names(struct ply_stack *s, struct ply_dirs *dirs, unsigned fr
 			 struct ply_names *names);
 /* All names of a directory that is open as fd, sorted. */
 int ply_raw_names(int fd, struct ply_names *names);
+/* One more at the end. */
+int ply_names_add(struct ply_names *names, const char *name);
 int ply_names_has(const struct ply_names *names, const char *name);
 void ply_names_free(struct ply_names *names);
 
