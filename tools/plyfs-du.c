@@ -182,7 +182,7 @@ static struct ply_amount amount(const struct du *du, uint64_t bytes)
 
 static void put_text(const struct du *du, const struct usage *u, long layer)
 {
-	char number[16] = "total";
+	char number[24] = "total";
 
 	if (layer >= 0)
 		snprintf(number, sizeof(number), "%ld", layer);
