@@ -84,7 +84,7 @@ static struct ply_amount amount(const struct du *du, uint64_t bytes)
 
 static void put_text_layer(const struct du *du, const struct ply_usage_layer *u, long layer)
 {
-	char number[16] = "total";
+	char number[24] = "total";
 
 	if (layer >= 0)
 		snprintf(number, sizeof(number), "%ld", layer);

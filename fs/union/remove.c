@@ -40,12 +40,12 @@ static int open_held(struct ply_union *u, struct ply_node *node)
 	return fd;
 }
 
-void ply_hold(struct ply_union *u, struct ply_node *node)
+void ply_hold_at_any_price(struct ply_union *u, struct ply_node *node)
 {
 	int fd;
 
 	PLY_ASSERT_LOCKED(&node->lock);
-	if (node->held || atomic_load(&u->nheld) >= u->held_budget)
+	if (node->held)
 		return;
 	if (S_ISREG(ply_node_type(node))) {
 		/* Mostly it was just written, and is open. */
@@ -60,6 +60,12 @@ void ply_hold(struct ply_union *u, struct ply_node *node)
 	}
 	if (node->held)
 		atomic_fetch_add(&u->nheld, 1);
+}
+
+void ply_hold(struct ply_union *u, struct ply_node *node)
+{
+	if (atomic_load(&u->nheld) < u->held_budget)
+		ply_hold_at_any_price(u, node);
 }
 
 void ply_unhold(struct ply_union *u, struct ply_node *node)

@@ -11,6 +11,8 @@
  * leaves it NULL when the descriptors for that are used up or it cannot be opened. node->lock is held.
  */
 void ply_hold(struct ply_union *u, struct ply_node *node);
+/* The same where nothing else can keep it, with more descriptors than there are for that. */
+void ply_hold_at_any_price(struct ply_union *u, struct ply_node *node);
 /* Undoes ply_hold when the name stays after all. */
 void ply_unhold(struct ply_union *u, struct ply_node *node);
 /* Is record the only name by which the upper has node? */

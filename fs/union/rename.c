@@ -181,8 +181,13 @@ static int keep_target(struct ply_renaming *r)
 		return 0;
 	if (!ply_node_is_dir(to) && !ply_is_last_upper_name(r->u, to, r->to.record))
 		return 0;
+	/* That has no second link to go on by, and the rename may end it on the disk. */
+	if (ply_node_is_dir(to)) {
+		ply_hold_at_any_price(r->u, to);
+		return 0;
+	}
 	ply_hold(r->u, to);
-	if (to->held || ply_node_is_dir(to))
+	if (to->held)
 		return 0;
 	/* One more link: the rename then takes the old name from it. */
 	*tmp = ply_work_new_name(&r->u->upper);

@@ -399,6 +399,9 @@ int ply_flush(struct ply_union *u, unsigned budget, enum ply_flush_what what, ui
 {
 	int err;
 
+	*left = 0;
+	if (ply_union_readonly(u))
+		return 0;
 	pthread_mutex_lock(&u->settle_run);
 	if (what == PLY_FLUSH_ALL_DATA && u->metacopy && !atomic_exchange(&u->settles_all, 1))
 		atomic_store(&u->must_find, 1);

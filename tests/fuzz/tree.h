@@ -4,7 +4,7 @@
 
 #include <sys/types.h>
 
-/* A directory of this process's own, below TMPDIR or /var/tmp; it is removed when the process exits. */
+/* A directory of this process's own, which is removed when it exits. */
 const char *tree_top(void);
 /* A path in it, in one of a few buffers that are used in turn. */
 const char *tree_path(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

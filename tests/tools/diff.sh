@@ -356,10 +356,10 @@ cheap() {
 	mkdir -p "$L/many" "$L/few"
 	(cd "$L/many" && seq 3000 | xargs touch)
 	touch "$L/few/f"
-	strace -f -o "$T/before" "$prog" -l "$L" -u "$U" >"$T/out" 2>/dev/null
+	"${traced[@]}" -f -o "$T/before" "$prog" -l "$L" -u "$U" >"$T/out" 2>/dev/null
 	mkdir "$U/few"
 	echo x >"$U/few/f"
-	strace -f -o "$T/after" "$prog" -l "$L" -u "$U" >"$T/out" 2>/dev/null
+	"${traced[@]}" -f -o "$T/after" "$prog" -l "$L" -u "$U" >"$T/out" 2>/dev/null
 	[ $(($(wc -l <"$T/after") - $(wc -l <"$T/before"))) -lt 200 ] ||
 		fail "$(wc -l <"$T/after") system calls for one change, $(wc -l <"$T/before") for none"
 }

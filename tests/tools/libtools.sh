@@ -26,6 +26,9 @@ prints_not() {
 	! grep -qF -- "$1" "$T/out" || fail "printed: '$1': $(cat "$T/out")"
 }
 
+# a sanitizer cannot look for leaks in what is traced
+traced=(env "ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0" strace -qq)
+
 # fresh: an empty stack
 fresh() {
 	! mountpoint -q "$M" || umount "$M"

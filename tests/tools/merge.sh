@@ -583,7 +583,7 @@ interrupted() {
 		"$prog" -u "$U" "$S" 2>"$T/err" &
 		pid=$!
 		set +m
-		until [ -n "$(find "$T" -maxdepth 2 -path '*/.merged.plyfs-*/d' 2>/dev/null)" ]; do
+		until compgen -G "$T/.merged.plyfs-*/d" >/dev/null; do
 			kill -0 $pid 2>/dev/null || fail "it ended too early: $(cat "$T/err")"
 		done
 		kill -$signal $pid

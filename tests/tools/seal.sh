@@ -21,9 +21,6 @@ layer() {
 	find "$d" -depth -exec touch -hd '2020-02-02 02:02:02.123456789 UTC' {} +
 }
 
-# a sanitizer cannot look for leaks in what is traced
-traced=(env "ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0" strace -qq)
-
 # finds LINE...: the layer does not match, and just these lines are printed before the summary
 finds() {
 	tool 1 --verify "$S"

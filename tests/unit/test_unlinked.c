@@ -183,6 +183,40 @@ static void use_dirs(struct bed *b, unsigned max_fds)
 	bed_close(b);
 }
 
+/* Whoever has it open can go on asking for it. */
+static void replace_dirs(struct bed *b, unsigned max_fds)
+{
+	static const char *const targets[] = { "upper", "marks", "merged" };
+	struct ply_union_config how = { .max_fds = max_fds };
+	struct ply_entry dir;
+	struct statx attr;
+
+	put_dir(b, "up/upper");
+	put_file(b, "l0/marks/x", "");
+	put_whiteout(b, "up/marks/x");
+	put_dir(b, "l0/merged");
+	put_dir(b, "up/merged");
+	bed_open(b, 1, 0, &how);
+	for (size_t i = 0; i < 3; i++) {
+		dir = u_hold(b, targets[i]);
+		assert_ok(u_mkdir(b, "new"));
+		assert_ok(u_rename(b, "new", targets[i], 0));
+		assert_ok(ply_getattr(b->u, dir.node, &attr));
+		assert_int_equal(attr.stx_nlink, 0);
+		u_drop(b, &dir);
+	}
+	assert_same_again(b, TREE_ALL);
+	bed_close(b);
+}
+
+static void test_a_replaced_directory_stays_known(void **state)
+{
+	replace_dirs(*state, 0);
+	bed_teardown(state);
+	bed_setup(state);
+	replace_dirs(*state, 1);
+}
+
 static void test_a_removed_directory_stays_known_and_empty(void **state)
 {
 	use_dirs(*state, 0);
@@ -283,6 +317,7 @@ int main(void)
 		bed_test(test_an_unlinked_file_does_everything_without_a_descriptor),
 		bed_test(test_many_unlinked_files_cost_few_descriptors),
 		bed_test(test_closing_removes_what_was_still_open),
+		bed_test(test_a_replaced_directory_stays_known),
 		bed_test(test_a_removed_directory_stays_known_and_empty),
 		bed_test(test_a_removed_directory_stays_known_without_a_descriptor),
 		bed_test(test_full_directories_are_not_removed),

@@ -1,0 +1,733 @@
+/*
+ * Hostile layers: marks of every kind with any value, in every layer, the upper and the work directory; then operations on
+ * the union over them. Nothing crashes or leads out of a layer, lower layers stay as they are, errors are of the
+ * sane kind, and what a listing shows is what a lookup finds.
+ *
+ * An input: a configuration, then what lies in the layers, up to a zero byte, then operations.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "base/sys.h"
+#include "fuzz.h"
+#include "layer/marks.h"
+#include "tree.h"
+#include "union/union.h"
+
+#define FILE_MAX (1 << 20)
+#define VALUE_MAX 4200
+#define PATH_ROOM 1024
+#define DEPTH 5
+#define STEPS_MAX 48
+
+static struct ply_union *u;
+static struct ply_union_config config;
+
+/* ---- what lies in the layers ---- */
+
+/* Lowers, topmost first, the data-only one, then what may be written. */
+static const char *const layers[] = { "l0", "l1", "l2", "data", "up", "work" };
+#define NLOWERS 4
+#define NLAYERS 6
+
+static const char long_name[] =
+	"nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
+	"nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
+	"nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn";
+
+static const char *const names[] = {
+	"a",
+	"b",
+	"c",
+	"d",
+	"e",
+	".wh.a",
+	".wh.d",
+	".wh..wh..opq",
+	".wh.",
+	".wh..",
+	".wh...",
+	".wh..wh.plnk",
+	"...",
+	".wh..wh.name.a",
+	".wh..wh.name.",
+	".wh..wh..wh.name.a",
+	long_name,
+	"index",
+	"unsettled",
+	"settling",
+	"work",
+	"#1",
+	"#wh",
+	"incompat",
+};
+#define NNAMES (sizeof(names) / sizeof(names[0]))
+
+/* The first ones are by far the most frequent. */
+static const char *take_name(struct fuzz_in *in)
+{
+	unsigned n = fuzz_pick(in, 256);
+
+	return names[n < 192 ? n % 5 : n % NNAMES];
+}
+
+/* One to three names; most directories are called a. */
+static void take_path(struct fuzz_in *in, char path[PATH_ROOM])
+{
+	unsigned kind = fuzz_pick(in, 8);
+	int n = 0;
+
+	if (kind >= 4)
+		n = snprintf(path, PATH_ROOM, "%s/", kind == 7 ? take_name(in) : "a");
+	if (kind == 6)
+		n += snprintf(path + n, PATH_ROOM - (size_t)n, "b/");
+	snprintf(path + n, PATH_ROOM - (size_t)n, "%s", take_name(in));
+}
+
+/* The same in one of the layers. */
+static const char *take_place(struct fuzz_in *in)
+{
+	unsigned layer = fuzz_pick(in, NLAYERS);
+	char path[PATH_ROOM];
+
+	take_path(in, path);
+	return tree_path("%s/%s", layers[layer], path);
+}
+
+/* What is to be put somewhere may not fit there. */
+static void tried(int result)
+{
+	fuzz_check(result == 0 || errno != EFAULT);
+}
+
+static void put_dir(struct fuzz_in *in)
+{
+	tried(mkdir(take_place(in), fuzz_pick(in, 8) ? 0755 : 0));
+}
+
+static void put_file(struct fuzz_in *in)
+{
+	const char *path = take_place(in);
+	size_t size;
+	const uint8_t *data = fuzz_bytes(in, fuzz_pick(in, 32), &size);
+
+	tree_make_file(path, data, size);
+}
+
+/* A hole of some size is what metadata-only files are. */
+static void put_hole(struct fuzz_in *in)
+{
+	const char *path = take_place(in);
+
+	tree_make_file(path, "", 0);
+	tried(truncate(path, (off_t)fuzz_number(in, 2)));
+}
+
+static void put_symlink(struct fuzz_in *in)
+{
+	static const char *const targets[] = { "a", "../../outside", "/", "..", "b/c", "" };
+	const char *path = take_place(in);
+
+	tried(symlink(targets[fuzz_pick(in, 6)], path));
+}
+
+static void put_special(struct fuzz_in *in)
+{
+	static const mode_t types[] = { S_IFCHR, S_IFIFO, S_IFSOCK, S_IFCHR };
+	const char *path = take_place(in);
+	unsigned kind = fuzz_pick(in, 4);
+
+	tried(mknod(path, types[kind] | 0644, makedev(0, kind == 3 ? 7 : 0)));
+}
+
+static void put_link(struct fuzz_in *in)
+{
+	const char *path = take_place(in);
+
+	tried(link(take_place(in), path));
+}
+
+/* An entry of the index: the name is the handle of what is at a path of a layer. */
+static void put_index(struct fuzz_in *in)
+{
+	const char *of = take_place(in), *what = take_place(in);
+	struct ply_layer layer = { .root = -1 };
+	char hex[2 * sizeof(struct ply_fh) + 1] = "00";
+	struct ply_fh fh;
+	int len = ply_mark_encode(&layer, AT_FDCWD, of, &fh);
+
+	for (int i = 0; i < len && i < (int)sizeof(fh); i++)
+		snprintf(hex + 2 * i, 3, "%02x", ((const uint8_t *)&fh)[i]);
+	mkdir(tree_path("work/index"), 0700);
+	tried(link(what, tree_path("work/index/%s", hex)));
+}
+
+/* ---- attributes ---- */
+
+static const char *const spaces[] = { "trusted.overlay.", "user.overlay.", "user.fuseoverlayfs." };
+
+static const char *const marks[] = {
+	"opaque",   "whiteout", "origin", "nlink",    "impure",	     "redirect",
+	"metacopy", "upper",	"uuid",	  "protattr", "plyfs.stack", "overlay.opaque",
+};
+#define NMARKS 12
+
+static const char *const others[] = {
+	"user.containers.override_stat",
+	"security.fuseoverlayfs.override_stat",
+	"user.fuseoverlayfs.override_stat",
+	"system.posix_acl_access",
+	"system.posix_acl_default",
+	"security.capability",
+	"user.name",
+	"user.containers.override_security.capability",
+};
+#define NOTHERS 8
+
+static void take_attribute(struct fuzz_in *in, char name[256])
+{
+	unsigned n = fuzz_pick(in, 3 * NMARKS + NOTHERS);
+
+	if (n < 3 * NMARKS)
+		snprintf(name, 256, "%s%s", spaces[n % 3], marks[n / 3]);
+	else
+		snprintf(name, 256, "%s", others[n - 3 * NMARKS]);
+}
+
+static const char *const values[] = {
+	"y",
+	"x",
+	"",
+	"a",
+	"/a",
+	"/a/b",
+	"/b/a",
+	"/d",
+	"../outside",
+	"/../outside",
+	"a/b",
+	"/a//b",
+	"/",
+	".",
+	"..",
+	"U+1",
+	"U-1",
+	"U+2147483647",
+	"U-2147483648",
+	"L+99999999999",
+	"L-1",
+	"U",
+	"0:0:0755",
+	"1000:1000:04755",
+	"0:0:0644:pipe",
+	"0:0:0644:char-0-0",
+	"0:0:0644:char-4096-0",
+	"0:0:0644:block-8-1",
+	"0:0:0755:dir",
+	"-1:-1:777777",
+	"4294967296:0:0644",
+	"/c",
+	"c",
+};
+#define NVALUES 33
+
+/* Too long for some, and just too long for others. */
+static size_t long_value(char *value, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		value[i] = i % 16 ? 'a' : '/';
+	return size;
+}
+
+static size_t handle_value(struct fuzz_in *in, char *value)
+{
+	struct ply_layer layer = { .root = -1 };
+	struct ply_fh fh = { 0 };
+	int len = ply_mark_encode(&layer, AT_FDCWD, take_place(in), &fh);
+	unsigned odd = fuzz_pick(in, 4);
+
+	if (len <= 0)
+		return 0;
+	if (odd == 1)
+		((uint8_t *)&fh)[fuzz_pick(in, (unsigned)len)] ^= (uint8_t)fuzz_number(in, 1);
+	if (odd == 2)
+		len -= (int)fuzz_pick(in, (unsigned)len);
+	memcpy(value, &fh, sizeof(fh));
+	return (size_t)len;
+}
+
+/* Capabilities and lists of the right form, but for what the input changes. */
+static size_t binary_value(struct fuzz_in *in, char *value)
+{
+	static const char caps2[20] = { 1, 0, 0, 2, 0, 4 };
+	static const char caps3[24] = { 1, 0, 0, 3, 0, 4, [20] = 5 };
+	static const char acl[28] = { 2, 0, 0,	0,  1,	0,  7,	0, -1, -1, -1, -1, 4,  0,
+				      5, 0, -1, -1, -1, -1, 32, 0, 5,  0,  -1, -1, -1, -1 };
+	static const char filled[17] = { -1 };
+	const struct {
+		const char *at;
+		size_t size;
+	} kinds[] = { { caps2, 20 }, { caps3, 24 }, { acl, 28 }, { filled, 17 }, { caps3, 4 } };
+	unsigned kind = fuzz_pick(in, 5);
+
+	memcpy(value, kinds[kind].at, kinds[kind].size);
+	if (fuzz_pick(in, 4) == 3)
+		value[fuzz_pick(in, (unsigned)kinds[kind].size)] = (char)fuzz_number(in, 1);
+	return kinds[kind].size;
+}
+
+static size_t take_value(struct fuzz_in *in, char value[VALUE_MAX])
+{
+	const uint8_t *data;
+	const char *word;
+	size_t size;
+
+	switch (fuzz_pick(in, 8)) {
+	case 0:
+		data = fuzz_bytes(in, fuzz_pick(in, 256), &size);
+		memcpy(value, data, size);
+		return size;
+	case 1:
+		return handle_value(in, value);
+	case 2:
+		return binary_value(in, value);
+	case 3:
+		return long_value(value, 4085 + fuzz_pick(in, 16));
+	default:
+		word = values[fuzz_pick(in, NVALUES)];
+		memcpy(value, word, strlen(word));
+		return strlen(word);
+	}
+}
+
+static void put_attribute(struct fuzz_in *in)
+{
+	unsigned layer = fuzz_pick(in, NLAYERS + 1);
+	char path[PATH_ROOM], name[256], value[VALUE_MAX];
+	const char *place;
+	size_t size;
+
+	take_path(in, path);
+	place = tree_path("%s/%s", layers[layer % NLAYERS], path);
+	/* The roots of layers, and the index, say more than others. */
+	if (layer == NLAYERS)
+		place = tree_path("%s", fuzz_pick(in, 2) ? layers[fuzz_pick(in, 5)] : "work/index");
+	take_attribute(in, name);
+	size = take_value(in, value);
+	tried(lsetxattr(place, name, value, size, 0));
+}
+
+static void (*const puts_[])(struct fuzz_in *in) = {
+	put_dir,   put_file,	  put_hole,	 put_symlink,	put_special,   put_link,
+	put_index, put_attribute, put_attribute, put_attribute, put_attribute, put_attribute,
+};
+#define NPUTS 12
+
+static void lay(struct fuzz_in *in)
+{
+	unsigned n;
+
+	while (fuzz_left(in) && (n = (unsigned)fuzz_number(in, 1)) != 0)
+		puts_[n % NPUTS](in);
+}
+
+/* ---- operations ---- */
+
+static const int insane[] = { EFAULT, EBADF, EINTR, ENOSYS, ENOTTY, EMFILE, EDEADLK, ENOTSOCK };
+
+static long sane(long result)
+{
+	if (result < -4095)
+		fuzz_fail("a result of %ld", result);
+	for (size_t i = 0; i < sizeof(insane) / sizeof(insane[0]); i++)
+		if (result == -insane[i])
+			fuzz_fail("%s", strerror(insane[i]));
+	return result;
+}
+
+/* The node of a path with one lookup, or the deepest directory on the way and what is left of the path. */
+static long walk(const char *path, struct ply_node **node, char name[256])
+{
+	struct ply_entry entry = { .node = ply_root(u) }, next;
+	long err = 0;
+
+	for (*name = '\0'; !err && *path; path += *path == '/') {
+		size_t len = strcspn(path, "/");
+
+		snprintf(name, 256, "%.*s", (int)len, path);
+		path += len;
+		err = sane(ply_lookup(u, entry.node, name, &next));
+		if (err)
+			break;
+		ply_forget(u, entry.node, entry.node != ply_root(u));
+		entry = next;
+	}
+	*node = entry.node;
+	return err;
+}
+
+static void drop(struct ply_node *node)
+{
+	ply_forget(u, node, node != ply_root(u));
+}
+
+static struct ply_node *take_node(struct fuzz_in *in)
+{
+	struct ply_node *node;
+	char path[PATH_ROOM], name[256];
+
+	take_path(in, path);
+	walk(path, &node, name);
+	return node;
+}
+
+/* A directory, and a name in it that may be there. */
+static struct ply_node *take_entry(struct fuzz_in *in, char name[256])
+{
+	struct ply_node *node = take_node(in);
+
+	snprintf(name, 256, "%s", take_name(in));
+	return node;
+}
+
+static void do_read(struct fuzz_in *in)
+{
+	struct ply_node *node = take_node(in);
+	char buf[4096];
+	long n = sane(ply_read(u, node, buf, sizeof(buf), (off_t)fuzz_number(in, 1)));
+
+	if (n >= 7 && memmem(buf, (size_t)n, "OUTSIDE", 7))
+		fuzz_fail("what is outside of the layers is read");
+	sane(ply_readlink(u, node, buf, sizeof(buf)));
+	sane(ply_lseek(u, node, 0, SEEK_HOLE));
+	drop(node);
+}
+
+static void do_write(struct fuzz_in *in)
+{
+	struct ply_node *node = take_node(in);
+
+	sane(ply_write(u, node, "written", 7, (off_t)fuzz_number(in, 1), fuzz_pick(in, 4)));
+	drop(node);
+}
+
+static void do_setattr(struct fuzz_in *in)
+{
+	struct ply_node *node = take_node(in);
+	struct ply_setattr set = { .valid = (unsigned)fuzz_number(in, 2) & 0x3ff };
+	struct statx attr;
+
+	set.mode = (mode_t)fuzz_number(in, 2) & 07777;
+	set.uid = set.gid = fuzz_pick(in, 2) * 1000;
+	set.size = (off_t)fuzz_number(in, 1);
+	sane(ply_setattr(u, node, &set, &attr));
+	drop(node);
+}
+
+static void do_create(struct fuzz_in *in)
+{
+	static const mode_t types[] = { S_IFREG, S_IFDIR, S_IFLNK, S_IFIFO, S_IFCHR };
+	struct ply_make how = { .mode = types[fuzz_pick(in, 5)] | 0644, .cred = { .umask = 022 } };
+	struct ply_entry entry;
+	char name[256];
+	struct ply_node *dir = take_entry(in, name);
+
+	how.rdev = S_ISCHR(how.mode) ? makedev(1, 3) : 0;
+	how.target = S_ISLNK(how.mode) ? "target" : NULL;
+	if (!sane(ply_create(u, dir, name, &how, &entry)))
+		ply_forget(u, entry.node, 1);
+	drop(dir);
+}
+
+static void do_remove(struct fuzz_in *in)
+{
+	char name[256];
+	struct ply_node *dir = take_entry(in, name);
+
+	sane(fuzz_pick(in, 2) ? ply_rmdir(u, dir, name) : ply_unlink(u, dir, name));
+	drop(dir);
+}
+
+static void do_rename(struct fuzz_in *in)
+{
+	char from[256], to[256];
+	struct ply_node *dir = take_entry(in, from), *newdir = take_entry(in, to);
+
+	sane(ply_rename(u, dir, from, newdir, to, fuzz_pick(in, 4) ? 0 : fuzz_pick(in, 8)));
+	drop(newdir);
+	drop(dir);
+}
+
+static void do_link(struct fuzz_in *in)
+{
+	char name[256];
+	struct ply_node *node = take_node(in), *dir = take_entry(in, name);
+	struct ply_entry entry;
+
+	if (!sane(ply_link(u, node, dir, name, &entry)))
+		ply_forget(u, entry.node, 1);
+	drop(dir);
+	drop(node);
+}
+
+static void do_xattr(struct fuzz_in *in)
+{
+	char name[256], value[65536];
+	struct ply_node *node = take_node(in);
+	size_t size;
+
+	take_attribute(in, name);
+	size = take_value(in, value);
+	sane(ply_setxattr(u, node, name, value, size, 0));
+	sane(ply_getxattr(u, node, name, value, sizeof(value)));
+	sane(ply_listxattr(u, node, value, sizeof(value)));
+	if (fuzz_pick(in, 2))
+		sane(ply_removexattr(u, node, name));
+	drop(node);
+}
+
+static void do_data(struct fuzz_in *in)
+{
+	struct ply_node *from = take_node(in), *to = take_node(in);
+
+	sane(ply_copy_range(u, from, 0, to, (off_t)fuzz_number(in, 1), 100, 0));
+	sane(ply_fallocate(u, to, fuzz_pick(in, 2) * 3, 0, 100, 0));
+	sane(ply_fsync(u, to, PLY_SYNC_ALL));
+	drop(to);
+	drop(from);
+}
+
+static void open_union(void)
+{
+	struct ply_why why;
+	long err;
+
+	u = NULL;
+	err = sane(ply_union_open(&config, &u, &why));
+	fuzz_check(!err == !!u);
+	if (err)
+		fuzz_check(*why.text);
+}
+
+static void do_settle(struct fuzz_in *in)
+{
+	uint64_t left;
+
+	(void)in;
+	sane(ply_settle(u, 0));
+	sane(ply_flush(u, 1, PLY_FLUSH_ALL_DATA, &left));
+}
+
+static void do_rotate(struct fuzz_in *in)
+{
+	enum ply_rotate_how how = fuzz_pick(in, 2) ? PLY_ROTATE_ALONE : PLY_ROTATE_AS_IS;
+	struct ply_why why;
+
+	if (!sane(ply_rotate_prepare(u, how)))
+		sane(ply_rotate(u, tree_path("rotated"), how, &why));
+}
+
+static void do_again(struct fuzz_in *in)
+{
+	(void)in;
+	ply_union_close(u);
+	open_union();
+}
+
+static void (*const steps[])(struct fuzz_in *in) = {
+	do_read,  do_write, do_setattr, do_create, do_remove, do_rename, do_link,
+	do_xattr, do_data,  do_settle,	do_again,  do_rename, do_rotate,
+};
+#define NSTEPS 13
+
+/* ---- listings ---- */
+
+struct shown {
+	char name[256];
+	uint64_t ino;
+	mode_t type;
+	int no_node;
+};
+
+struct page {
+	struct shown *at;
+	size_t n, room;
+};
+
+static int fill(void *arg, const char *name, const struct ply_entry *entry, uint64_t cookie)
+{
+	struct page *page = arg;
+	struct shown *shown;
+
+	(void)cookie;
+	if (page->n == page->room) {
+		page->room = page->room ? page->room * 2 : 16;
+		page->at = realloc(page->at, page->room * sizeof(*page->at));
+		fuzz_check(page->at);
+	}
+	shown = &page->at[page->n++];
+	snprintf(shown->name, sizeof(shown->name), "%s", name);
+	shown->ino = entry->attr.stx_ino;
+	shown->type = entry->attr.stx_mode & S_IFMT;
+	shown->no_node = !entry->node;
+	if (entry->node)
+		ply_forget(u, entry->node, 1);
+	return 1;
+}
+
+static int is_dot(const char *name)
+{
+	return !strcmp(name, ".") || !strcmp(name, "..");
+}
+
+static void check_names(struct ply_node *dir, const struct page *page);
+
+static void check_dir(struct ply_node *dir, int depth)
+{
+	struct page page = { 0 };
+	struct ply_entry entry;
+
+	if (!sane(ply_readdir(u, dir, 0, fill, &page)))
+		check_names(dir, &page);
+	for (size_t i = 0; i < page.n; i++) {
+		const struct shown *s = &page.at[i];
+		long err;
+
+		if (is_dot(s->name))
+			continue;
+		err = sane(ply_lookup(u, dir, s->name, &entry));
+		if (err != (s->no_node ? -EINVAL : 0))
+			fuzz_fail("'%s' is listed, and looked up it is: %s", s->name,
+				  strerror((int)-err));
+		if (err)
+			continue;
+		fuzz_check(entry.attr.stx_ino == s->ino);
+		fuzz_check((entry.attr.stx_mode & S_IFMT) == s->type);
+		if (S_ISDIR(s->type) && depth)
+			check_dir(entry.node, depth - 1);
+		ply_forget(u, entry.node, 1);
+	}
+	free(page.at);
+}
+
+/* Names that are there are listed. */
+static void check_names(struct ply_node *dir, const struct page *page)
+{
+	for (size_t i = 0; i < NNAMES; i++) {
+		struct ply_entry entry;
+		size_t at = 0;
+
+		if (sane(ply_lookup(u, dir, names[i], &entry)))
+			continue;
+		ply_forget(u, entry.node, 1);
+		while (at < page->n && strcmp(page->at[at].name, names[i]))
+			at++;
+		if (at == page->n)
+			fuzz_fail("'%s' is there, but not listed", names[i]);
+	}
+}
+
+/* ---- one input ---- */
+
+static void make_layers(void)
+{
+	tree_make_dir(tree_path("outside"));
+	tree_make_file(tree_path("outside/secret"), "OUTSIDE", 7);
+	tree_make_file(tree_path("outside/a"), "OUTSIDE", 7);
+	for (unsigned i = 0; i < NLAYERS; i++)
+		tree_make_dir(tree_path("%s", layers[i]));
+	for (unsigned i = 0; i < 3; i++) {
+		tree_make_dir(tree_path("%s/a", layers[i]));
+		tree_make_dir(tree_path("%s/a/b", layers[i]));
+		tree_make_file(tree_path("%s/a/c", layers[i]), "lower content", 13);
+	}
+}
+
+static void take_config(struct fuzz_in *in)
+{
+	static const char *paths[NLOWERS];
+	static char text[NLAYERS][512];
+	unsigned bits = (unsigned)fuzz_number(in, 2);
+
+	for (unsigned i = 0; i < NLAYERS; i++)
+		snprintf(text[i], sizeof(text[i]), "%s", tree_path("%s", layers[i]));
+	for (unsigned i = 0; i < NLOWERS; i++)
+		paths[i] = text[i];
+	config = (struct ply_union_config){
+		.lowers = paths,
+		.nlowers = NLOWERS,
+		.ndata = 1,
+		.upper = text[4],
+		.work = text[5],
+		.whiteout = (enum ply_whiteout_form)(bits & 3),
+		.space = (enum ply_xattr_space)(bits >> 2 & 3),
+		.redirect_dir = (enum ply_redirect_dir)((bits >> 4 & 7) % 6),
+		.owners = (enum ply_owner_place)((bits >> 7 & 3) % 3),
+		.metacopy = bits >> 9 & 1,
+		.no_index = bits >> 10 & 1,
+		.lowers_change = bits >> 11 & 1,
+		.max_fds = bits >> 12 & 1 ? 4 : 0,
+		.sync = bits >> 13 & 1,
+	};
+	if ((bits >> 14 & 3) == 3)
+		config.upper = config.work = NULL;
+}
+
+static unsigned long sum_lowers(void)
+{
+	unsigned long sum = tree_sum(tree_path("outside"));
+
+	for (unsigned i = 0; i < NLOWERS; i++)
+		sum = sum * 31 + tree_sum(tree_path("%s", layers[i]));
+	return sum;
+}
+
+static void operate(struct fuzz_in *in)
+{
+	for (unsigned n = 0; u && fuzz_left(in) && n < STEPS_MAX; n++)
+		steps[fuzz_pick(in, NSTEPS)](in);
+	if (u)
+		check_dir(ply_root(u), DEPTH);
+}
+
+static void try(const uint8_t *data, size_t size)
+{
+	struct fuzz_in in = { data, data + size };
+	unsigned long before;
+
+	make_layers();
+	take_config(&in);
+	lay(&in);
+	before = sum_lowers();
+	open_union();
+	operate(&in);
+	ply_union_close(u);
+	fuzz_check(sum_lowers() == before);
+	tree_empty(tree_top());
+}
+
+int main(int argc, char *argv[])
+{
+	static const struct fuzz_target targets[] = {
+		{ .name = "layers", .try = try, .max = 4096, .rounds = 2000 },
+		{ 0 },
+	};
+	const struct rlimit limit = { FILE_MAX, FILE_MAX };
+
+	umask(022);
+	/* No operation may fill the disk. */
+	signal(SIGXFSZ, SIG_IGN);
+	if (setrlimit(RLIMIT_FSIZE, &limit))
+		return 1;
+	return fuzz_main(argc, argv, targets);
+}
