@@ -12,6 +12,7 @@
 #include "layer/copy.h"
 #include "layer/override.h"
 #include "union/index.h"
+#include "union/inside.h"
 #include "union/lowerdata.h"
 #include "union/restack.h"
 #include "union/settle.h"
@@ -70,40 +71,6 @@ static int check_old(struct rotation *r)
 	return err ? err : ply_same_inode(&here, &there) ? 0 : -ESTALE;
 }
 
-/* The upper cannot go into itself, nor what is in the work directory stay there. */
-static int check_target(struct rotation *r)
-{
-	struct statx upper, work, dir;
-	int fd = r->target.dirfd,
-	    err = sys_statx(r->u->layers[PLY_UPPER].root, "", STATX_INO, &upper);
-
-	if (!err)
-		err = sys_statx(r->u->upper.work_root, "", STATX_INO, &work);
-	if (!err)
-		err = sys_statx(fd, "", STATX_INO, &dir);
-	while (!err) {
-		uint64_t ino = dir.stx_ino;
-		int up;
-
-		if (ply_same_inode(&dir, &upper) || ply_same_inode(&dir, &work)) {
-			err = -EINVAL;
-			break;
-		}
-		up = sys_open(fd, "..", O_RDONLY | O_DIRECTORY, 0);
-		if (fd != r->target.dirfd)
-			sys_close(fd);
-		fd = up;
-		if (up < 0)
-			return up;
-		err = sys_statx(up, "", STATX_INO, &dir);
-		if (dir.stx_ino == ino)
-			break;
-	}
-	if (fd != r->target.dirfd)
-		sys_close(fd);
-	return err;
-}
-
 static int open_spots(struct rotation *r, const char *layer)
 {
 	const char *upper = r->u->layers[PLY_UPPER].path;
@@ -116,7 +83,10 @@ static int open_spots(struct rotation *r, const char *layer)
 	err = open_spot(&r->target, layer);
 	if (err)
 		return say(r, err, "cannot make the layer", layer);
-	err = check_target(r);
+	/* The upper cannot go into itself, nor what is in the work directory stay there. */
+	err = ply_is_inside_upper(r->u, r->target.dirfd);
+	if (err > 0)
+		err = -EINVAL;
 	return err ? say(r, err, "the layer would lie in the upper or the work directory", layer)
 		   : 0;
 }
