@@ -133,23 +133,58 @@ static int list_chunk(const char *buf, size_t size, ply_list_fn fn, void *arg)
 	return 0;
 }
 
-int ply_layer_list(int dirfd, ply_list_fn fn, void *arg)
+/* From the descriptor's offset on; *any is set if there was anything, be it ".". */
+static int list_rest(int dirfd, ply_list_fn fn, void *arg, int *any)
 {
 	char buf[32768] __attribute__((aligned(8)));
-	off_t off = sys_lseek(dirfd, 0, SEEK_SET);
 
-	if (off < 0)
-		return (int)off;
 	for (;;) {
 		ssize_t n = sys_getdents(dirfd, buf, sizeof(buf));
 		int res;
 
 		if (n <= 0)
 			return (int)n;
+		*any = 1;
 		res = list_chunk(buf, (size_t)n, fn, arg);
 		if (res)
 			return res;
 	}
+}
+
+/* A directory that was removed is empty. */
+static int list_anew(int dirfd, ply_list_fn fn, void *arg)
+{
+	int fd = sys_open(dirfd, ".", O_RDONLY | O_DIRECTORY, 0), any, res;
+
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	res = list_rest(fd, fn, arg, &any);
+	sys_close(fd);
+	return res;
+}
+
+/* sshfs, for one, lists nothing the second time, and remembers that the directory is empty. */
+static int can_rewind(int dirfd)
+{
+	long magic;
+
+	return sys_fstype(dirfd, &magic) || magic != FUSE_SUPER_MAGIC;
+}
+
+int ply_layer_list(int dirfd, ply_list_fn fn, void *arg)
+{
+	off_t off = sys_lseek(dirfd, 0, SEEK_CUR);
+	int any = 0, res;
+
+	if (off > 0 && !can_rewind(dirfd))
+		return list_anew(dirfd, fn, arg);
+	if (off > 0)
+		off = sys_lseek(dirfd, 0, SEEK_SET);
+	if (off < 0)
+		return (int)off;
+	res = list_rest(dirfd, fn, arg, &any);
+	/* Without an offset to show for it, it has been listed before. */
+	return res || any || can_rewind(dirfd) ? res : list_anew(dirfd, fn, arg);
 }
 
 int ply_layer_list_some(int dirfd, off_t *pos, ply_list_fn fn, void *arg)

@@ -20,14 +20,18 @@ static int is_refusal(int err)
 
 static int space_works(struct ply_upper *up, const char *prefix)
 {
-	char attr[64];
-	int err;
+	char attr[64], value[1];
+	int works = 1, err;
 
 	snprintf(attr, sizeof(attr), "%s" PLY_MARK_OPAQUE, prefix);
 	err = sys_setxattr(up->work, "", attr, "y", 1, 0);
-	if (!err)
-		sys_removexattr(up->work, "", attr);
-	return !is_refusal(err);
+	if (err)
+		return !is_refusal(err);
+	/* fuse-overlayfs keeps what is written and never shows it. */
+	if (sys_getxattr(up->work, "", attr, value, sizeof(value)) == -ENODATA)
+		works = 0;
+	sys_removexattr(up->work, "", attr);
+	return works;
 }
 
 static void probe_space(struct ply_upper *up, const char *wanted)
@@ -46,18 +50,33 @@ static void probe_space(struct ply_upper *up, const char *wanted)
 		ply_layer_set_lack(up->layer, PLY_LACKS_MARKS);
 }
 
-static int device_works(struct ply_upper *up)
+/*
+ * Can such an inode be made by that name, and be found again? In a directory of its own: fuse-overlayfs hides what
+ * it takes for a whiteout, and from then on may list the directory as empty.
+ */
+static int node_works(struct ply_upper *up, const char *base, mode_t mode, dev_t dev)
 {
-	struct ply_work_name name = ply_work_new_name(up);
-	int err = sys_mknod(up->work, name.text, S_IFCHR,
-			    makedev(PLY_WHITEOUT_MAJOR, PLY_WHITEOUT_MINOR));
+	struct ply_work_name dir = ply_work_new_name(up);
+	char name[sizeof(dir.text) + 16];
+	int err;
 
+	if (sys_mkdir(up->work, dir.text, S_IRWXU))
+		return 1;
+	snprintf(name, sizeof(name), "%s/%s", dir.text, base);
+	err = sys_mknod(up->work, name, mode, dev);
 	if (!err)
-		sys_unlink(up->work, name.text);
-	return !is_refusal(err);
+		err = sys_unlink(up->work, name);
+	sys_rmdir(up->work, dir.text);
+	return !is_refusal(err) && err != -ENOENT;
 }
 
-static void probe_kind(struct ply_upper *up, int wanted)
+static int device_works(struct ply_upper *up)
+{
+	return node_works(up, "0", S_IFCHR, makedev(PLY_WHITEOUT_MAJOR, PLY_WHITEOUT_MINOR));
+}
+
+/* -EOPNOTSUPP: there is no way left to mark a name. */
+static int probe_kind(struct ply_upper *up, int wanted)
 {
 	if (wanted >= 0) {
 		up->kind = (enum ply_whiteout_kind)wanted;
@@ -67,6 +86,9 @@ static void probe_kind(struct ply_upper *up, int wanted)
 		up->kind = up->space ? PLY_KIND_XATTR : PLY_KIND_AUFS;
 		ply_layer_set_lack(up->layer, PLY_LACKS_DEVICE);
 	}
+	if (up->kind == PLY_KIND_AUFS && !node_works(up, PLY_AUFS_PREFIX "0", S_IFREG | S_IRUSR, 0))
+		return -EOPNOTSUPP;
+	return 0;
 }
 
 /* Both ways of renaming are tried on two files, which are then there under the same names. */
@@ -96,10 +118,15 @@ static void probe_tmpfile(struct ply_upper *up)
 		ply_layer_set_lack(up->layer, PLY_LACKS_TMPFILE);
 }
 
-void ply_upper_probe(struct ply_upper *up, const struct ply_upper_config *cfg)
+int ply_upper_probe(struct ply_upper *up, const struct ply_upper_config *cfg)
 {
+	int err;
+
 	probe_space(up, cfg->space);
-	probe_kind(up, cfg->kind);
+	err = probe_kind(up, cfg->kind);
+	if (err)
+		return err;
 	probe_rename(up);
 	probe_tmpfile(up);
+	return 0;
 }

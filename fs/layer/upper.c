@@ -247,11 +247,14 @@ int ply_upper_open(struct ply_upper *up, struct ply_layer *layer,
 		*what = "empty the work directory";
 		err = empty_work(up);
 	}
+	if (!err) {
+		*what = "mark removed names by devices, attributes or '.wh.' files";
+		err = ply_upper_probe(up, cfg);
+	}
 	if (err) {
 		ply_upper_close(up);
 		return err == -EWOULDBLOCK ? -EBUSY : err;
 	}
-	ply_upper_probe(up, cfg);
 	return 0;
 }
 

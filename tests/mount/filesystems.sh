@@ -162,6 +162,105 @@ upper_without_xattrs() {
 	eq "content" $'f\nmore' "$(cat "$M/d/e/f")"
 }
 
+# served KIND: another FUSE file system on $D/fs; what is behind it, if that is a directory, is $D/behind
+served() {
+	local at=$D/fs
+	mkdir -p "$D/behind" "$at"
+	case $1 in
+	bindfs)
+		need bindfs
+		bindfs "$D/behind" "$at"
+		;;
+	sshfs)
+		need sshfs
+		[ -x /usr/lib/openssh/sftp-server ] || skip "no sftp-server"
+		# Without a connection: the server runs here.
+		printf '#!/bin/sh\nexec /usr/lib/openssh/sftp-server\n' >"$D/ssh" && chmod +x "$D/ssh"
+		sshfs -o "ssh_command=$D/ssh,allow_other,default_permissions" "host:$D/behind" "$at"
+		;;
+	fuse2fs)
+		need fuse2fs
+		fuse2fs -o ro,allow_other "$D/image" "$at"
+		;;
+	fuse-overlayfs)
+		need fuse-overlayfs
+		mkdir "$D"/o{1,2}
+		fuse-overlayfs -o "lowerdir=$D/behind,upperdir=$D/o1,workdir=$D/o2" "$at"
+		;;
+	plyfs)
+		mkdir "$D"/o{1,2}
+		mount_at "$at" "lowerdir=$D/behind,upperdir=$D/o1,workdir=$D/o2"
+		;;
+	esac >"$D/out" 2>&1 </dev/null || fail "$1: $(cat "$D/out")"
+	mountpoint -q "$at" || fail "$1: no mount: $(cat "$D/out")"
+}
+
+lower_by() {
+	sample "$D/sample"
+	mv "$D"/sample/nnn* "$D/sample/nnn" # fuse-overlayfs cannot do 255 bytes
+	mkdir "$D/behind"
+	[ "$1" != fuse2fs ] || loopfs "$D/behind" 64M mkfs.ext4 -q
+	cp -a "$D/sample/." "$D/behind"
+	if [ "$1" = fuse2fs ]; then
+		rmdir "$D/behind/lost+found"
+		touch -d '2001-02-03 04:05:06 UTC' "$D/behind"
+		umount "$D/behind"
+		mv "$T"/tmp.* "$D/image"
+	fi
+	served "$1"
+	L=$D/fs
+	touch -d '2001-02-03 04:05:06 UTC' "$D/sample"
+	in_turn
+	down
+	untouched
+	seen=''
+}
+
+upper_by() {
+	sample "$D/sample"
+	cp -a "$D/sample/." "$L"
+	served "$1"
+	mkdir "$D"/fs/{upper,work}
+	U=$D/fs/upper W=$D/fs/work
+	in_turn
+}
+
+# It lists a directory once for each time that it is opened. Neither devices nor attributes, and links are others.
+by_sshfs() {
+	served sshfs
+	mkdir -p "$D/fs/"{lower/{d/sub,e},upper,work}
+	echo low | tee "$D"/fs/lower/{low,low2,d/f,d/sub/g} >"$D/fs/lower/e/h"
+	L=$D/fs/lower U=$D/fs/upper W=$D/fs/work
+	up
+	local i
+	for i in 1 2 3; do
+		eq "names, time $i" "d d/f d/sub d/sub/g e e/h low low2" "$(names "$M")"
+		echo 2 >/proc/sys/vm/drop_caches
+	done
+	cd "$M" || exit
+	echo more >>low && mv low2 low3 && rm -r d/sub && mkdir d/sub && touch d/sub/new && mv d d2 || fail "changes"
+	rm -r e && ln -s low e && ln low hard && truncate -s 3 low3 && chmod 600 low3 || fail "more changes"
+	for i in "at once" "after the caches are dropped" "after a remount"; do
+		eq "names $i" "d2 d2/f d2/sub d2/sub/new e hard low low3" "$(names "$M")"
+		eq "contents $i" "low more low more low more|low|600" \
+			"$(cd "$M" && words cat low hard e)|$(cat "$M/low3")|$(stat -c %a "$M/low3")"
+		echo 2 >/proc/sys/vm/drop_caches
+		cd "$D" || exit
+		[ "$i" = "at once" ] || again
+	done
+	down
+	eq "the layer" "d d/f d/sub d/sub/g e e/h low low2" "$(names "$L")"
+	seen=''
+}
+
+# It takes names and attributes by which a removal could be marked, and then hides them: rather no mount than a
+# wrong one.
+upper_on_fuse_overlayfs() {
+	served fuse-overlayfs
+	mkdir "$D"/fs/{upper,work}
+	refused "lowerdir=$L,upperdir=$D/fs/upper,workdir=$D/fs/work" "mark removed names" "$D/fs/upper"
+}
+
 # Where the upper can share blocks, a copy-up of a big file is quick and takes no room.
 shared_blocks() {
 	loopfs "$D/fs" 512M mkfs.xfs -q -m reflink=1
@@ -195,5 +294,15 @@ holds "a layer on another plyfs" lower_on_plyfs
 holds "a plyfs below that is started again" other_numbers_on_plyfs
 holds "a layer without xattrs" no_xattrs
 holds "an upper without xattrs" upper_without_xattrs
+for fs in bindfs fuse2fs fuse-overlayfs; do
+	lower() { lower_by $fs; }
+	holds "a layer by $fs" lower
+done
+for fs in bindfs plyfs; do
+	upper() { upper_by $fs; }
+	holds "an upper by $fs" upper
+done
+holds "layer and upper by sshfs" by_sshfs
+holds "an upper by fuse-overlayfs is refused" upper_on_fuse_overlayfs
 holds "a copy-up shares blocks where it can" shared_blocks
 finish

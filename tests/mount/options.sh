@@ -45,6 +45,44 @@ mount_flags() {
 	done
 }
 
+# Reading leaves no access time on a layer; on the upper it does what the upper's own mount says, whatever the words.
+# Those that are set stay, and are shown at once.
+access_times() {
+	need_root
+	local word told
+	mkdir "$D/fs"
+	mount -t tmpfs -o strictatime tmpfs "$D/fs" && mkdir "$D"/fs/{lower,upper,work} || skip "no tmpfs"
+	L=$D/fs/lower U=$D/fs/upper W=$D/fs/work
+	mkdir "$L/ld"
+	for word in '' atime noatime relatime strictatime diratime nodiratime lazytime; do
+		mkdir "$U/ud"
+		echo x | tee "$L/low" "$L/ld/f" "$U/up" >"$U/ud/f"
+		touch -d 1990-01-01 "$L/low" "$L/ld" "$U/up" "$U/ud"
+		mount_at "$M" "lowerdir=$L,upperdir=$U,workdir=$W,$word" || fail "no mount: $(cat "$T/mount.log")"
+		cat "$M/low" "$M/up" >"$D/out"
+		ls "$M/ld" "$M/ud" >/dev/null
+		told=$(words stat -c '%n %x' "$M/low" "$M/ld" "$M/up" "$M/ud" | sed 's|[^ ]*/||g')
+		down
+		eq "on disk with '$word'" "$told" "$(words stat -c '%n %x' "$L/low" "$L/ld" "$U/up" "$U/ud" | sed 's|[^ ]*/||g')"
+		case $told in "low 1990-01-01 "*" ld 1990-01-01 "*) ;; *) fail "a layer was changed with '$word': $told" ;; esac
+		case $told in *" up 1990"* | *" ud 1990"*) fail "the upper's are not kept with '$word': $told" ;; esac
+		rm -r "$U"/*
+	done
+	mount -o remount,noatime "$D/fs"
+	echo x >"$U/up"
+	touch -d 1990-01-01 "$L/low" "$L/ld" "$U/up"
+	up
+	cat "$M/up" >"$D/out"
+	eq "with noatime of the upper's mount" 1990 "$(stat -c %x "$M/up" | cut -c1-4)"
+	touch -a -d '2001-02-03 04:05:06.7 UTC' "$M/low" "$M/up" "$M/ld"
+	for word in once again; do
+		eq "set, $word" "981173106 981173106 981173106" "$(words stat -c %X "$M/low" "$M/up" "$M/ld")"
+		eq "times of the data" "631152000 631152000 631152000" "$(words stat -c %Y "$M/low" "$M/up" "$M/ld")"
+		again
+	done
+	eq "the layer's" "631152000 631152000" "$(words stat -c %X "$L/low" "$L/ld")"
+}
+
 # Nothing of an access control list is seen or heeded, and the layers keep theirs.
 without_acls() {
 	need_root
@@ -233,6 +271,7 @@ by_itself() {
 
 holds "words of callers are taken silently" silent
 holds "suid, dev, exec, atime, ro, sync are the mount's" mount_flags
+holds "access times are those of the upper's own mount, and none of a layer" access_times
 holds "noacl: no access control lists" without_acls
 holds "static_nlink: directories have one link" one_link
 holds "ino32_t: numbers of 32 bits" small_numbers

@@ -33,22 +33,24 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup || skip "no cgroup2"
 root=$(timeout -k 5 900 "$top/tests/work/mkroot" 2>"$T/mkroot.log" </dev/null) || skip "no Debian root: $(tail -n 1 "$T/mkroot.log")"
 
 # store NAME [PROGRAM]: from now on podman, buildah and skopeo use the store of that name, made if it is not there,
-# with that mount program; without one, with the kernel's overlayfs.
+# with that mount program; without one, with the kernel's overlayfs; with `vfs`, with copies of whole trees.
 store() {
 	S=$T/$1
 	export CONTAINERS_STORAGE_CONF=$S/storage.conf CONTAINERS_CONF=$S/containers.conf
 	export CONTAINERS_REGISTRIES_CONF=$S/registries.conf
 	[ ! -e "$S" ] || return 0
 	mkdir "$S" "$S/tmp" "$S/net"
+	local driver=overlay program=${2:-}
+	[ "$program" != vfs ] || driver=vfs program=''
 	cat >"$S/storage.conf" <<-E
 		[storage]
-		driver = "overlay"
+		driver = "$driver"
 		graphroot = "$S/graph"
 		rootless_storage_path = "$S/graph"
 		runroot = "$S/run"
 		[storage.options.overlay]
 	E
-	[ $# = 1 ] || echo "mount_program = \"$2\"" >>"$S/storage.conf"
+	[ -z "$program" ] || echo "mount_program = \"$program\"" >>"$S/storage.conf"
 	# The limits are such as anybody may set.
 	cat >"$S/containers.conf" <<-E
 		[containers]

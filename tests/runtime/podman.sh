@@ -26,9 +26,24 @@ committed() {
 	eq "the image below it" more-less "$(says podman run --rm localhost/base sh -c 'grep -c more /etc/issue.net || echo more-less' | tail -n 1)"
 }
 
+# Two plain directories are the measure, which podman compares in the same way.
+as_in_directories() {
+	listing localhost/done >"$T/list"
+	store vfs vfs
+	base_image
+	run podman run --name changed localhost/base bash -c "$(work)"
+	says podman diff changed | sort >"$T/vfs.diff"
+	diff "$T/vfs.diff" <(sort "$T/diff") || fail "podman diff: not as with plain directories (<)"
+	run podman commit -q changed localhost/done
+	diff <(listing localhost/done) "$T/list" || fail "the commit: not as with plain directories (<)"
+	[ "$(wc -l <"$T/vfs.diff")" -gt 1000 ] && [ "$(wc -l <"$T/list")" -gt 5000 ] || fail "too little to compare"
+	store plyfs
+}
+
 store plyfs "$PLYFS"
 check "packages, users, owners and links in a container" runs
 check "podman diff has what was done, and no more" diff_of_it
 check "the committed image holds it all" committed
+check "podman diff and the commit are what plain directories give" as_in_directories
 check "no mount and no server is left" no_containers
 finish
