@@ -36,6 +36,17 @@ struct ply_metacopy {
 	uint8_t boot[16]; /* as /proc/sys/kernel/random/boot_id */
 } __attribute__((packed));
 
+/* On a file while its data comes up, which changes its times: those that it is to have again; little endian. */
+#define PLY_MARK_TIMES "plyfs.times"
+#define PLY_TIMES_VERSION 1
+struct ply_times {
+	uint8_t version;
+	struct {
+		int64_t sec;
+		uint32_t nsec;
+	} __attribute__((packed)) atime, mtime;
+} __attribute__((packed));
+
 #define PLY_MARK_UPPER "upper"	     /* index directory: the upper directory it stands for */
 #define PLY_MARK_UUID "uuid"	     /* root: of the mount */
 #define PLY_MARK_PROTATTR "protattr" /* the immutable and append-only flags */

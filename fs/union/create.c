@@ -248,7 +248,7 @@ int ply_create(struct ply_union *u, struct ply_node *dir, const char *name,
 		return -ENOTDIR;
 	if (S_ISCHR(how->mode) && how->rdev == makedev(PLY_WHITEOUT_MAJOR, PLY_WHITEOUT_MINOR))
 		return -EPERM;
-	if (S_ISLNK(how->mode) != (how->target != NULL))
+	if (S_ISLNK(how->mode) && !how->target)
 		return -EINVAL;
 	err = ply_copyup(u, dir, PLY_WHOLE_FILE);
 	if (err)

@@ -2,6 +2,8 @@
 #include "union/fill.h"
 
 #include <assert.h>
+#include <endian.h>
+#include <errno.h>
 
 #include "base/sys.h"
 #include "layer/copy.h"
@@ -9,6 +11,53 @@
 #include "union/data.h"
 #include "union/lowerdata.h"
 #include "union/settle.h"
+
+/* ---- times ---- */
+
+static void times_of(const struct statx *stx, struct ply_times *t)
+{
+	*t = (struct ply_times){
+		.version = PLY_TIMES_VERSION,
+		.atime = { (int64_t)htole64(stx->stx_atime.tv_sec),
+			   htole32(stx->stx_atime.tv_nsec) },
+		.mtime = { (int64_t)htole64(stx->stx_mtime.tv_sec),
+			   htole32(stx->stx_mtime.tv_nsec) },
+	};
+}
+
+/* The times that an inode is to have again: 1, or 0 for none. */
+static int read_times(struct ply_union *u, int fd, const char *name, struct statx *stx)
+{
+	struct ply_times t;
+	ssize_t n = ply_upper_get_mark(&u->upper, fd, name, PLY_MARK_TIMES, &t, sizeof(t));
+
+	if (n != sizeof(t) || t.version != PLY_TIMES_VERSION)
+		return n < 0 && n != -ENODATA && n != -EOPNOTSUPP && n != -ERANGE ? (int)n : 0;
+	stx->stx_atime.tv_sec = (int64_t)le64toh(t.atime.sec);
+	stx->stx_atime.tv_nsec = le32toh(t.atime.nsec);
+	stx->stx_mtime.tv_sec = (int64_t)le64toh(t.mtime.sec);
+	stx->stx_mtime.tv_nsec = le32toh(t.mtime.nsec);
+	return 1;
+}
+
+static int set_times(int fd, const char *name, const struct statx *stx)
+{
+	struct timespec times[2] = {
+		{ .tv_sec = stx->stx_atime.tv_sec, .tv_nsec = stx->stx_atime.tv_nsec },
+		{ .tv_sec = stx->stx_mtime.tv_sec, .tv_nsec = stx->stx_mtime.tv_nsec },
+	};
+
+	return sys_utimens(fd, name, times);
+}
+
+/* Only with the times in place the mark may go. */
+void ply_fill_recover(struct ply_union *u, int dirfd, const char *name, struct statx *stx)
+{
+	if (read_times(u, dirfd, name, stx) > 0 && !set_times(dirfd, name, stx))
+		ply_upper_remove_mark(&u->upper, dirfd, name, PLY_MARK_TIMES);
+}
+
+/* ---- filling ---- */
 
 /* What the file loses by being written to, and gets back afterwards: the content is the same. */
 struct kept {
@@ -19,27 +68,38 @@ struct kept {
 
 static int keep(struct ply_union *u, struct ply_node *node, int fd, struct kept *k)
 {
+	struct ply_times times;
 	int err;
 
 	/* Whoever sets times is waited for, and waits from now on. */
 	ply_times_lock_once(u, node);
 	err = sys_statx(fd, "", STATX_BASIC_STATS, &k->stx);
-	k->ncaps = err ? 0 : ply_caps(node, fd, k->caps, sizeof(k->caps));
-	return err;
+	if (!err && node->lowerdata->keeps_times)
+		err = read_times(u, fd, "", &k->stx);
+	if (err < 0)
+		return err;
+	k->ncaps = ply_caps(node, fd, k->caps, sizeof(k->caps));
+	times_of(&k->stx, &times);
+	/* Without it there is only no way back from an end of the server in the midst of it. */
+	node->lowerdata->keeps_times =
+		!ply_upper_set_mark(&u->upper, fd, "", PLY_MARK_TIMES, &times, sizeof(times));
+	return 0;
 }
 
-static void give_back(int fd, const struct kept *k)
+static int give_back(struct ply_union *u, struct ply_node *node, int fd, const struct kept *k)
 {
-	struct timespec times[2] = {
-		{ .tv_sec = k->stx.stx_atime.tv_sec, .tv_nsec = k->stx.stx_atime.tv_nsec },
-		{ .tv_sec = k->stx.stx_mtime.tv_sec, .tv_nsec = k->stx.stx_mtime.tv_nsec },
-	};
+	int err;
 
 	if (k->stx.stx_mode & (S_ISUID | S_ISGID))
 		sys_chmod(fd, "", k->stx.stx_mode & 07777);
 	if (k->ncaps > 0)
 		sys_setxattr(fd, "", PLY_CAPABILITY, k->caps, (size_t)k->ncaps, 0);
-	sys_utimens(fd, "", times);
+	err = set_times(fd, "", &k->stx);
+	if (!err && node->lowerdata->keeps_times)
+		err = ply_upper_remove_mark(&u->upper, fd, "", PLY_MARK_TIMES);
+	if (!err)
+		node->lowerdata->keeps_times = 0;
+	return err;
 }
 
 /* The data of a node in state META_UP, or so much of it. */
@@ -97,8 +157,12 @@ int ply_fill(struct ply_union *u, struct ply_node *node, off_t limit)
 	ply_begin_write(u, node);
 	err = keep(u, node, out->fd, &kept);
 	if (!err) {
+		int back;
+
 		err = size ? fill_data(u, node, size, out) : sys_truncate(out->fd, 0);
-		give_back(out->fd, &kept);
+		back = give_back(u, node, out->fd, &kept);
+		if (!err)
+			err = back;
 		/* If this cannot be said, only the end of the server is as bad as that of the machine. */
 		if (!err && size && u->sync)
 			ply_upper_set_mark(&u->upper, out->fd, "", PLY_MARK_METACOPY, &u->filled,

@@ -13,4 +13,10 @@
  */
 int ply_fill(struct ply_union *u, struct ply_node *node, off_t limit);
 
+/*
+ * Of a metadata-only file that a lookup found: gives it the times back that the fill of an earlier server, which did not
+ * come to its end, had kept for it; and puts them into *stx. Nobody else knows the file yet.
+ */
+void ply_fill_recover(struct ply_union *u, int dirfd, const char *name, struct statx *stx);
+
 #endif

@@ -12,6 +12,7 @@
 
 #include "base/sys.h"
 #include "union/data.h"
+#include "union/fill.h"
 #include "union/linkcount.h"
 #include "union/lowerdata.h"
 #include "union/remove.h"
@@ -159,6 +160,9 @@ static struct ply_node *new_indexed(struct ply_union *u, const char *entry,
 	if (other != node) {
 		ply_node_unref(u, node);
 	} else if (data) {
+		struct statx times;
+
+		ply_fill_recover(u, u->upper.index, entry, &times);
 		pthread_mutex_lock(&node->lock);
 		ply_settle_add(u, node);
 		pthread_mutex_unlock(&node->lock);

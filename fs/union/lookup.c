@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "layer/marks.h"
+#include "union/fill.h"
 #include "union/index.h"
 #include "union/linkcount.h"
 #include "union/lowerdata.h"
@@ -121,6 +122,17 @@ static void settle_later(struct ply_union *u, struct ply_node *node)
 	pthread_mutex_unlock(&node->lock);
 }
 
+static void recover(struct ply_union *u, struct ply_node *dir, const char *name,
+		    struct ply_answer *f)
+{
+	struct ply_fd *fd;
+
+	if (ply_dir_open(u, dir, PLY_UPPER, &fd))
+		return;
+	ply_fill_recover(u, fd->fd, name, &f->stx);
+	ply_fd_put(u->fds, fd);
+}
+
 /* The node of what was found: new, or of another name of the same file. dir->lock is held. */
 static int attach(struct ply_union *u, struct ply_node *dir, const char *name, struct ply_answer *f,
 		  struct ply_node **out)
@@ -142,8 +154,10 @@ static int attach(struct ply_union *u, struct ply_node *dir, const char *name, s
 		used = describe(u, dir, name, f, node);
 		if (used != node)
 			ply_node_unref(u, node);
-		if (used == node && node->lowerdata && f->in_upper)
+		if (used == node && node->lowerdata && f->in_upper) {
+			recover(u, dir, name, f);
 			settle_later(u, node);
+		}
 		node = used;
 	}
 	free(f->data);

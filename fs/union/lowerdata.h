@@ -19,7 +19,8 @@ struct ply_lowerdata {
 	uint8_t pinned;	       /* the inode's mark redirect has the path; node->lock */
 	uint8_t was_found;     /* by a lookup: the mark may be there */
 	uint8_t filled;	       /* found so: the upper has the data, too */
-	char path[];	       /* of the data, from the layer's root */
+	uint8_t keeps_times; /* a fill failed, and the mark has the times; for who has set node->copying */
+	char path[];	     /* of the data, from the layer's root */
 };
 
 /*

@@ -422,6 +422,60 @@ static void test_the_machine_ends_at_each_call(void **state)
 	crash_everywhere(*state, &(struct end){ end_machine, old_or_new });
 }
 
+#define LONG_AGO 1000000000
+
+static void check_time(struct bed *b, const char *when, unsigned n)
+{
+	struct statx attr;
+
+	assert_ok(u_stat(b, "d/big", &attr));
+	if (attr.stx_mtime.tv_sec != LONG_AGO)
+		fail_msg("another time, %s call %u", when, n);
+}
+
+/* Metadata only, with a time of long ago. */
+static void open_with_old_file(struct bed *b)
+{
+	const struct timespec ts[2] = { { .tv_sec = LONG_AGO }, { .tv_sec = LONG_AGO } };
+
+	assert_int_equal(utimensat(AT_FDCWD, bed_path(b, "l0/d/big"), ts, 0), 0);
+	open_fresh(b);
+	assert_ok(op_chmod(b));
+}
+
+/* A file whose data comes up by itself is written to, but by nobody whom its time should tell of. */
+static void test_data_that_comes_up_leaves_the_times(void **state)
+{
+	struct bed *b = *state;
+	unsigned calls;
+
+	make_layers(b);
+	open_with_old_file(b);
+	count_calls();
+	assert_ok(op_settle(b));
+	calls = stop_failing();
+	bed_close(b);
+	for (unsigned n = 1; n <= calls; n++) {
+		open_with_old_file(b);
+		stop_at(n);
+		op_settle(b);
+		die_and_return(b, end_server);
+		check_time(b, "after an end at", n);
+		bed_again(b);
+		check_time(b, "and after another mount, of", n);
+		bed_close(b);
+		check_settled(b, "an end");
+		open_with_old_file(b);
+		fail_call(n, -EIO);
+		op_settle(b);
+		stop_failing();
+		assert_ok(op_settle(b));
+		check_time(b, "after an error of", n);
+		bed_close(b);
+		check_settled(b, "an error");
+	}
+}
+
 /* fsync of a file that was brought up, whatever else was done to it. */
 static void test_what_was_synced_is_there(void **state)
 {
@@ -450,14 +504,18 @@ static void test_what_was_synced_is_there(void **state)
 }
 
 /* Not a single mark is taken off before the data was synced. */
-static unsigned synced, unmarked;
+static unsigned synced, marked;
+static struct bed *watched;
 
 static int watch(enum ply_sys call)
 {
-	if (call == PLY_SYS_syncfs || call == PLY_SYS_fsync)
-		synced++;
-	if (call == PLY_SYS_removexattr && !synced)
-		unmarked++;
+	static const char *const paths[] = { "up/d/big", "up/d/sub/moved" };
+
+	if (call != PLY_SYS_syncfs && call != PLY_SYS_fsync)
+		return 0;
+	for (size_t i = 0; i < 2 && !synced; i++)
+		marked += getxattr(bed_path(watched, "%s", paths[i]), MARK, NULL, 0) >= 0;
+	synced++;
 	return 0;
 }
 
@@ -467,7 +525,8 @@ static void test_marks_go_after_the_data_was_synced(void **state)
 
 	make_layers(b);
 	open_fresh(b);
-	synced = unmarked = 0;
+	synced = marked = 0;
+	watched = b;
 	ply_sys_probe = watch;
 	assert_ok(op_chmod(b));
 	assert_ok(op_write(b));
@@ -479,7 +538,7 @@ static void test_marks_go_after_the_data_was_synced(void **state)
 	assert_true(on_disk(b, "work/" PLY_UNSETTLED));
 	assert_ok(ply_settle(b->u, 0));
 	ply_sys_probe = NULL;
-	assert_int_equal(unmarked, 0);
+	assert_int_equal(marked, 2);
 	assert_int_equal(synced, 1);
 	bed_close(b);
 	check_settled(b, "settle");
@@ -573,6 +632,7 @@ int main(void)
 		bed_test(test_the_server_ends_at_each_call),
 		bed_test(test_the_machine_ends_at_each_call),
 		bed_test(test_what_was_synced_is_there),
+		bed_test(test_data_that_comes_up_leaves_the_times),
 		bed_test(test_marks_go_after_the_data_was_synced),
 		bed_test(test_data_that_came_up_during_the_sync_keeps_its_mark),
 		bed_test(test_where_fsync_keeps_no_order_names_are_synced_together),

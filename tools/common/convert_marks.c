@@ -22,8 +22,8 @@ static const char *const spaces[] = {
 #define NSPACES 3
 
 static const char *const others[] = {
-	PLY_MARK_REDIRECT, PLY_MARK_METACOPY, PLY_MARK_ORIGIN, PLY_MARK_IMPURE,
-	PLY_MARK_NLINK,	   PLY_MARK_UPPER,    PLY_MARK_UUID,   PLY_MARK_PROTATTR,
+	PLY_MARK_REDIRECT, PLY_MARK_METACOPY, PLY_MARK_ORIGIN,	 PLY_MARK_IMPURE, PLY_MARK_NLINK,
+	PLY_MARK_UPPER,	   PLY_MARK_UUID,     PLY_MARK_PROTATTR, PLY_MARK_TIMES,
 };
 #define NOTHERS (sizeof(others) / sizeof(others[0]))
 

@@ -18,6 +18,7 @@ static const char *const ties[] = {
 	PLY_MARK_UPPER,
 	PLY_MARK_UUID,
 	PLY_MARK_PROTATTR,
+	PLY_MARK_TIMES,
 	/* Of a regular file that has its data: without meaning. */
 	PLY_MARK_REDIRECT,
 };
