@@ -547,22 +547,6 @@ static void summarise(const struct snapshot *s)
 		printf("paused for %.1f ms\n", s->paused * 1000);
 }
 
-/* A later mount must name the new layer. */
-static void say_stack(struct snapshot *s)
-{
-	struct ply_ctl_layer layer;
-	const char *colon = "";
-
-	printf("next mount: lowerdir=");
-	for (unsigned i = 1; !ply_live_layer(&s->live, i, &layer); i++) {
-		printf("%s", layer.is_data_only ? "::" : colon);
-		for (const char *c = layer.path; *c; c++)
-			printf("%s%c", strchr("\\:,", *c) ? "\\" : "", *c);
-		colon = ":";
-	}
-	putchar('\n');
-}
-
 static void tell_result(struct snapshot *s)
 {
 	if (!s->cli.quiet)
@@ -576,7 +560,7 @@ static void tell_result(struct snapshot *s)
 	} else if (!s->cli.quiet) {
 		summarise(s);
 		if (s->rotates && !s->cli.dry_run)
-			say_stack(s);
+			ply_live_say_stack(&s->live);
 	}
 }
 

@@ -42,14 +42,14 @@ static int open_private(const char *path)
 	return tree;
 }
 
-static int open_root(struct ply_layer *layer, const char *path)
+static int open_root(struct ply_layer *layer, const char *path, enum ply_layer_kind kind)
 {
 	int fd;
 
 	/* Upper and work must be one mount, or no rename goes from one to the other: no copies of theirs. */
 	if (layer->is_upper)
 		return sys_open(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
-	fd = open_private(path);
+	fd = kind == PLY_LAYER_LOWER ? open_private(path) : -EPERM;
 	layer->is_private = fd >= 0;
 	return fd >= 0 ? fd : sys_open(AT_FDCWD, path, O_PATH | O_DIRECTORY, 0);
 }
@@ -83,7 +83,7 @@ int ply_layer_open(struct ply_layer *layer, const char *path, enum ply_layer_kin
 	layer->path = strdup(sys_realpath(path, real) ? path : real);
 	if (!layer->path)
 		return -ENOMEM;
-	layer->root = open_root(layer, path);
+	layer->root = open_root(layer, path, kind);
 	err = layer->root < 0 ? layer->root : sys_statx(layer->root, "", STATX_BASIC_STATS, &stx);
 	if (!err && !S_ISDIR(stx.stx_mode))
 		err = -ENOTDIR;

@@ -56,6 +56,7 @@ struct ply_layer {
  */
 enum ply_layer_kind {
 	PLY_LAYER_LOWER,
+	PLY_LAYER_LOWER_IN_PLACE, /* without such a copy, which would hold all that is mounted in it now */
 	PLY_LAYER_UPPER,
 };
 int ply_layer_open(struct ply_layer *layer, const char *path, enum ply_layer_kind kind);

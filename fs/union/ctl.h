@@ -117,6 +117,22 @@ struct ply_ctl_where {
 		[PATH_MAX]; /* from the mount's root, empty for that; answered with the path in the layer */
 };
 
+/*
+ * Puts a layer below all that are merged, of a mount in use: freezes it for a moment by itself, and answers when the kernel has
+ * been told what is new. EBUSY, EAGAIN: worth another try; EEXIST: it is a layer already; EINVAL, ELOOP: it lies in the upper, the work
+ * directory or the mount; others of its file system. Nothing has changed then.
+ */
+struct ply_ctl_add {
+	char layer[PATH_MAX]; /* absolute */
+	uint64_t dev;	      /* st_dev of the mount */
+	uint64_t pause_us;    /* for which it was frozen */
+	uint32_t wait_ms;     /* for what is under way */
+	uint32_t is_dry_run;  /* looks at the layer, and changes nothing */
+	uint32_t index;	      /* of the layer in the stack */
+	uint32_t dirs;	      /* which somebody knew of, and that have something of it */
+	char why[PLY_CTL_WHY];
+};
+
 #define PLY_CTL_TYPE 0xf5
 #define PLY_CTL_STATUS _IOWR(PLY_CTL_TYPE, 1, struct ply_ctl_status)
 #define PLY_CTL_LAYER _IOWR(PLY_CTL_TYPE, 2, struct ply_ctl_layer)
@@ -127,5 +143,6 @@ struct ply_ctl_where {
 #define PLY_CTL_ROTATE _IOWR(PLY_CTL_TYPE, 7, struct ply_ctl_rotate)
 #define PLY_CTL_WHERE _IOWR(PLY_CTL_TYPE, 8, struct ply_ctl_where)
 #define PLY_CTL_WORK _IOWR(PLY_CTL_TYPE, 9, struct ply_ctl_work)
+#define PLY_CTL_ADD _IOWR(PLY_CTL_TYPE, 10, struct ply_ctl_add)
 
 #endif

@@ -166,10 +166,12 @@ struct ply_chunk {
 };
 
 struct ply_union {
-	struct ply_layer *layers; /* [PLY_UPPER] has root -1 without an upper */
-	unsigned nlayers;	  /* those that directories are merged of */
-	unsigned nall;		  /* with the data-only ones behind them */
-	struct ply_upper upper;	  /* work is -1 without an upper */
+	struct ply_layer *layers;   /* [PLY_UPPER] has root -1 without an upper */
+	unsigned nlayers;	    /* those that directories are merged of */
+	unsigned nall;		    /* with the data-only ones behind them */
+	struct ply_upper upper;	    /* work is -1 without an upper */
+	char *mountpoint;	    /* resolved; NULL: not known */
+	struct ply_layer_hole hole; /* of layers that may show the mountpoint */
 	int sync;
 	int lowers_change; /* see struct ply_union_config */
 	unsigned keep_ms;

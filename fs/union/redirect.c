@@ -351,6 +351,22 @@ int ply_moved_set_redirect(struct ply_moved **moved, const char *redirect)
 	return 0;
 }
 
+int ply_moved_copy(const struct ply_moved *moved, struct ply_moved **out)
+{
+	int err = 0;
+
+	*out = NULL;
+	for (unsigned i = 0; moved && i < moved->nruns && !err; i++)
+		err = ply_moved_add(out, moved->runs[i].layer, moved->runs[i].path);
+	if (!err && moved && moved->redirect)
+		err = ply_moved_set_redirect(out, moved->redirect);
+	if (!err)
+		return 0;
+	ply_moved_free(*out);
+	*out = NULL;
+	return err;
+}
+
 void ply_moved_free(struct ply_moved *moved)
 {
 	if (!moved)

@@ -51,6 +51,8 @@ int ply_redirect_data(struct ply_union *u, struct ply_node *dir, const char *nam
 const char *ply_moved_path(const struct ply_dir *dir, unsigned layer);
 /* Adds where a directory's part in a layer is; layers come topmost first. -ENOMEM. */
 int ply_moved_add(struct ply_moved **moved, unsigned layer, const char *path);
+/* A copy of it; NULL of NULL. -ENOMEM. */
+int ply_moved_copy(const struct ply_moved *moved, struct ply_moved **out);
 /* Sets what the upper directory says. -ENOMEM. */
 int ply_moved_set_redirect(struct ply_moved **moved, const char *redirect);
 /* NULL is allowed. */

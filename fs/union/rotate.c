@@ -12,6 +12,7 @@
 #include "layer/copy.h"
 #include "layer/override.h"
 #include "union/index.h"
+#include "union/inside.h"
 #include "union/linkcount.h"
 #include "union/lowerdata.h"
 #include "union/restack.h"
@@ -71,21 +72,6 @@ static int check_old(struct rotation *r)
 	return err ? err : ply_same_inode(&here, &there) ? 0 : -ESTALE;
 }
 
-/* The upper cannot go into itself, nor what is in the work directory stay there. */
-static int check_target(struct rotation *r)
-{
-	const int tops[] = { r->u->layers[PLY_UPPER].root, r->u->upper.work_root };
-	struct statx top;
-	int err = 0;
-
-	for (size_t i = 0; !err && i < sizeof(tops) / sizeof(tops[0]); i++) {
-		err = sys_statx(tops[i], "", STATX_INO, &top);
-		if (!err)
-			err = ply_layer_is_below(r->target.dirfd, &top);
-	}
-	return err > 0 ? -EINVAL : err;
-}
-
 static int open_spots(struct rotation *r, const char *layer)
 {
 	const char *upper = r->u->layers[PLY_UPPER].path;
@@ -98,7 +84,10 @@ static int open_spots(struct rotation *r, const char *layer)
 	err = open_spot(&r->target, layer);
 	if (err)
 		return say(r, err, "cannot make the layer", layer);
-	err = check_target(r);
+	/* The upper cannot go into itself, nor what is in the work directory stay there. */
+	err = ply_is_inside_upper(r->u, r->target.dirfd);
+	if (err > 0)
+		err = -EINVAL;
 	return err ? say(r, err, "the layer would lie in the upper or the work directory", layer)
 		   : 0;
 }

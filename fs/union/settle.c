@@ -111,6 +111,34 @@ void ply_settle_add(struct ply_union *u, struct ply_node *node)
 	ply_node_unref(u, node);
 }
 
+void ply_settle_replace(struct ply_union *u, struct ply_node *node, struct ply_lowerdata *data)
+{
+	struct ply_lowerdata *old = node->lowerdata;
+
+	node->lowerdata = data;
+	if (!old)
+		return;
+	data->filled = old->filled;
+	data->pinned = old->pinned;
+	pthread_mutex_lock(&u->settle_lock);
+	if (old->prev) {
+		data->node = node;
+		data->since = old->since;
+		data->prev = old->prev;
+		data->next = old->next;
+		*data->prev = data;
+		if (data->next)
+			data->next->prev = &data->next;
+		else
+			u->unsettled_end = &data->next;
+	}
+	pthread_mutex_unlock(&u->settle_lock);
+	free(old);
+	/* Until now there was nothing to bring up. */
+	if (ply_node_in_upper(node))
+		ply_settle_add(u, node);
+}
+
 /* Out of the list. node->lock is held, and the caller has a reference. */
 static void forget(struct ply_union *u, struct ply_node *node)
 {

@@ -17,6 +17,7 @@
 #include "base/sys.h"
 #include "layer/override.h"
 #include "union/index.h"
+#include "union/inside.h"
 #include "union/linkcount.h"
 #include "union/node.h"
 #include "union/settle.h"
@@ -53,16 +54,6 @@ static int open_lowers(struct ply_union *u, const struct ply_union_config *cfg, 
 	return 0;
 }
 
-/* Is the path below (or the same as) the other, both resolved? Only the root ends in a slash. */
-static int is_inside(const char *path, const char *other)
-{
-	size_t len = strlen(other);
-
-	if (len == 1)
-		return 1;
-	return !strncmp(path, other, len) && (path[len] == '/' || path[len] == '\0');
-}
-
 /* upper in work or the reverse would copy itself; upper and work being a lower layer would change it. */
 static int check_upper_paths(const struct ply_union_config *cfg, struct ply_why *why)
 {
@@ -74,7 +65,7 @@ static int check_upper_paths(const struct ply_union_config *cfg, struct ply_why 
 	err = sys_realpath(cfg->work, work);
 	if (err)
 		return say(why, err, "cannot open work directory", cfg->work);
-	if (is_inside(upper, work) || is_inside(work, upper)) {
+	if (ply_is_path_inside(upper, work) || ply_is_path_inside(work, upper)) {
 		snprintf(why->text, sizeof(why->text),
 			 "upper '%s' and work '%s' lie within each other", cfg->upper, cfg->work);
 		return -EINVAL;
@@ -277,19 +268,17 @@ static void mark_holes(struct ply_union *u, const char *mountpoint)
 	slash = strrchr(path, '/');
 	if (!slash || !slash[1] || strlen(slash + 1) > PLY_NAME_MAX)
 		return;
+	u->mountpoint = strdup(path);
 	*slash = '\0';
 	if (sys_statx(AT_FDCWD, *path ? path : "/", STATX_INO, &stx))
 		return;
-	for (unsigned i = 0; i < u->nall; i++) {
-		struct ply_layer_hole *hole = &u->layers[i].hole;
-
-		if (u->layers[i].root < 0 || u->layers[i].is_private)
-			continue;
-		hole->present = 1;
-		hole->dev = makedev(stx.stx_dev_major, stx.stx_dev_minor);
-		hole->dir_ino = stx.stx_ino;
-		strcpy(hole->name, slash + 1);
-	}
+	u->hole.present = 1;
+	u->hole.dev = makedev(stx.stx_dev_major, stx.stx_dev_minor);
+	u->hole.dir_ino = stx.stx_ino;
+	strcpy(u->hole.name, slash + 1);
+	for (unsigned i = 0; i < u->nall; i++)
+		if (u->layers[i].root >= 0 && !u->layers[i].is_private)
+			u->layers[i].hole = u->hole;
 }
 
 static size_t fd_budget(const struct ply_union_config *cfg)
@@ -420,6 +409,7 @@ void ply_union_close(struct ply_union *u)
 	for (unsigned i = 0; i < u->nall; i++)
 		ply_layer_close(&u->layers[i]);
 	ply_settle_free(u);
+	free(u->mountpoint);
 	free(u->layers);
 	free(u);
 }

@@ -158,6 +158,35 @@ int ply_rotate(struct ply_union *u, const char *layer, enum ply_rotate_how how,
  */
 int ply_rotate_prepare(struct ply_union *u, enum ply_rotate_how how);
 
+/*
+ * Puts one more lower layer below all that directories are merged of, above data-only ones. The union shows afterwards what one
+ * that was opened with it would, but for inode numbers: all that were shown stay. Nodes stay what they are to callers.
+ * First the layer is opened, which may take its time, while others use the union but no other call changes its layers. own_dev:
+ * the device number that the union is mounted as, whose files cannot be a layer. -EEXIST: it is a layer already, -EINVAL: it lies in the
+ * upper or the work directory, -ELOOP: in the mount; *why says so.
+ */
+struct ply_addition;
+int ply_add_open(struct ply_union *u, const char *path, dev_t own_dev, struct ply_addition **out,
+		 struct ply_why *why);
+/*
+ * Does it; no other call may be running. *why says in a sentence what failed, after which nothing has changed. -EAGAIN: the
+ * settler is at work, try again; -E2BIG, and others of the file system.
+ */
+int ply_add(struct ply_union *u, struct ply_addition *add, struct ply_why *why);
+/* After it: the layer's number in the stack, and in how many directories that callers know of it takes part. */
+struct ply_added {
+	unsigned layer, dirs;
+};
+struct ply_added ply_added(const struct ply_addition *add);
+/*
+ * What is new: ids of directories, with names in them that were not shown, as they are on disk, and may be now; and after
+ * these with the name "", when its list and attributes, or the data of a file, may be others than before.
+ */
+typedef void (*ply_new_fn)(void *arg, uint64_t id, const char *name);
+void ply_add_each_new(const struct ply_addition *add, ply_new_fn fn, void *arg);
+/* NULL is allowed. */
+void ply_add_free(struct ply_addition *add);
+
 /* The root node; needs no lookup and no forget. */
 struct ply_node *ply_root(struct ply_union *u);
 /* The node of an id given out in a ply_entry; NULL when it is not (or no longer) one. */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/sysfuse.h"
@@ -156,14 +157,20 @@ static int ready(const struct ply_raw *raw, void *data)
 				  r->keeps_redirects ? PLY_ROTATE_AS_IS : PLY_ROTATE_ALONE);
 }
 
-static int freeze_changes(struct ply_wire *w, const struct ply_ctl_freeze *f, pid_t pid)
+static struct ply_gate_owner owner_of(const struct ply_raw *raw)
 {
+	pid_t pid = (pid_t)raw->in->pid;
 	int fd = pid > 0 ? sys_pidfd_open(pid) : -1;
-	struct ply_gate_owner owner = { .pid = (uint32_t)pid, .pid_fd = fd < 0 ? -1 : fd };
-	int err = ply_gate_freeze(&w->gate, f->wait_ms, f->limit_ms, owner);
+
+	return (struct ply_gate_owner){ .pid = (uint32_t)pid, .pid_fd = fd < 0 ? -1 : fd };
+}
+
+static int freeze_changes(const struct ply_raw *raw, const struct ply_ctl_freeze *f)
+{
+	int err = ply_gate_freeze(&raw->w->gate, f->wait_ms, f->limit_ms, owner_of(raw));
 
 	if (!err)
-		ply_writers_ask(w);
+		ply_writers_ask(raw->w);
 	return err;
 }
 
@@ -176,7 +183,7 @@ static int freeze(const struct ply_raw *raw, void *data)
 		f->limit_ms = LIMIT_MAX_MS;
 	ply_loop_hand_over();
 	if (f->how == PLY_CTL_FREEZE_CHANGES)
-		err = freeze_changes(raw->w, f, (pid_t)raw->in->pid);
+		err = freeze_changes(raw, f);
 	else if (f->how == PLY_CTL_FREEZE_ALL)
 		err = ply_gate_freeze_all(&raw->w->gate, f->wait_ms);
 	return err;
@@ -220,9 +227,100 @@ static int rotate(const struct ply_raw *raw, void *data)
 	return err;
 }
 
+struct adding {
+	struct ply_union *u;
+	struct ply_addition *add;
+	struct ply_why *why;
+};
+
+static int add_held(void *arg)
+{
+	const struct adding *a = arg;
+
+	return ply_add(a->u, a->add, a->why);
+}
+
+/* Nobody else is in the union for that moment; what the kernel still holds may be written later as well. */
+static int add_frozen(const struct ply_raw *raw, struct ply_ctl_add *how, struct adding *a)
+{
+	struct ply_gate *gate = &raw->w->gate;
+	int err = ply_gate_freeze(gate, how->wait_ms, how->wait_ms, owner_of(raw));
+
+	snprintf(a->why->text, sizeof(a->why->text), "the mount is too busy, or frozen");
+	if (!err)
+		err = ply_gate_freeze_all(gate, how->wait_ms);
+	if (!err)
+		err = ply_gate_run_held(gate, add_held, a, &how->pause_us);
+	/* It has thawed by itself. */
+	return err == -ECANCELED ? -EBUSY : err;
+}
+
+static int add_in_turn(const struct ply_raw *raw, struct ply_ctl_add *how,
+		       struct ply_addition **add)
+{
+	const struct ply_wire *w = raw->w;
+	dev_t own = w->minor < 0 ? (dev_t)how->dev : makedev(0, (unsigned)w->minor);
+	struct ply_why why = { "" };
+	int err = ply_add_open(w->cfg.u, how->layer, own, add, &why);
+	struct adding a = { w->cfg.u, *add, &why };
+
+	if (!err && !how->is_dry_run)
+		err = add_frozen(raw, how, &a);
+	if (err)
+		snprintf(how->why, sizeof(how->why), "%s", why.text);
+	return err;
+}
+
+/*
+ * What is new, to a kernel that keeps all it was told. A name only expires, and is asked for when it is wanted: by now somebody may
+ * have found it and, say, mounted something there, which must not fall. (For the same reason all names are not made to
+ * expire at once: INC_EPOCH drops what is mounted on any of them.) A name before Linux 6.2 is dropped.
+ *
+ * The notification of a name waits for the directory's lock, which the kernel holds while it asks us about what is in the directory: so
+ * it is sent when all are served again, by a thread that serves nobody. When it has had the lock, whoever was given
+ * a part of the old list has put it where it is kept; therefore lists are taken back after names.
+ */
+static void tell_new(void *arg, uint64_t id, const char *disk)
+{
+	struct ply_wire *w = arg;
+	char room[PLY_NAME_MAX + 1];
+	const char *name = ply_name_from_disk(disk, room);
+
+	if (*name)
+		ply_notify_expired(w, id, name);
+	else
+		fuse_lowlevel_notify_inval_inode(w->se, id, 0, 0);
+}
+
+static int add(const struct ply_raw *raw, void *data)
+{
+	struct ply_ctl_add *how = data;
+	struct ply_addition *addition;
+	struct ply_added added;
+	int err;
+
+	*how->why = '\0';
+	how->layer[sizeof(how->layer) - 1] = '\0';
+	if (how->wait_ms > LIMIT_MAX_MS)
+		how->wait_ms = LIMIT_MAX_MS;
+	ply_loop_hand_over();
+	pthread_mutex_lock(&raw->w->ctl_lock);
+	err = add_in_turn(raw, how, &addition);
+	pthread_mutex_unlock(&raw->w->ctl_lock);
+	if (!err && !how->is_dry_run) {
+		ply_add_each_new(addition, tell_new, raw->w);
+		added = ply_added(addition);
+		how->index = added.layer;
+		how->dirs = added.dirs;
+	}
+	ply_add_free(addition);
+	return err;
+}
+
 /*
  * The gate lets all of these through, and a rotation finds nobody else in the union: so what looks into it waits for
- * its turn. The others only touch the gate, or exclude a rotation by themselves (flush).
+ * its turn. The others only touch the gate, or exclude a rotation by themselves (flush), or take their turn where they need
+ * it (add).
  */
 static const struct ctl {
 	uint32_t cmd;
@@ -233,7 +331,7 @@ static const struct ctl {
 	{ PLY_CTL_WHERE, 1, tell_where },   { PLY_CTL_READY, 1, ready },
 	{ PLY_CTL_ROTATE, 1, rotate },	    { PLY_CTL_FLUSH, 0, flush },
 	{ PLY_CTL_WORK, 1, tell_work },	    { PLY_CTL_FREEZE, 0, freeze },
-	{ PLY_CTL_THAW, 0, thaw },
+	{ PLY_CTL_THAW, 0, thaw },	    { PLY_CTL_ADD, 0, add },
 };
 
 static int run(const struct ctl *ctl, const struct ply_raw *raw, void *data)

@@ -47,6 +47,12 @@ static void make(fuse_req_t req, fuse_ino_t dir, const char *name, struct ply_ma
 	err = node ? keep_cred(w, &how.cred) : -ESTALE;
 	if (!err)
 		err = ply_create(w->cfg.u, node, ply_name_to_disk(name, disk), &how, &entry);
+	/*
+	 * The kernel thought that the name is free: a layer has shown it since. Told that it knows something stale it looks
+	 * again, and then an open(O_CREAT) opens what is there.
+	 */
+	if (err == -EEXIST)
+		err = -ESTALE;
 	ply_reply_entry(req, err, &entry);
 }
 

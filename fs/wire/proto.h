@@ -66,6 +66,14 @@ struct ply_copy_out {
 	uint64_t bytes;
 };
 
+/* The notification that a name is out of date; the name follows, with its NUL. */
+struct ply_inval_entry_out {
+	uint64_t parent;
+	uint32_t namelen;
+	uint32_t flags; /* padding, before Linux 6.2 */
+};
+#define PLY_EXPIRE_ONLY 1
+
 /* What is answered to a request that makes and opens a file. */
 struct ply_create_out {
 	struct fuse_entry_out entry;
@@ -96,6 +104,7 @@ _Static_assert(sizeof(struct ply_statx_out) == 288, "STATX reply");
 _Static_assert(sizeof(struct fuse_entry_out) == 128, "entry");
 _Static_assert(sizeof(struct ply_create_out) == 144, "entry and open");
 _Static_assert(sizeof(struct ply_direntplus) == 152, "READDIRPLUS entry");
+_Static_assert(sizeof(struct ply_inval_entry_out) == 16, "INVAL_ENTRY");
 _Static_assert(sizeof(struct fuse_init_out) == 64, "INIT reply");
 
 #endif

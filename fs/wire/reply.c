@@ -266,3 +266,24 @@ void ply_reply_raw_ioctl(const struct ply_raw *raw, int err, const void *data, s
 
 	sys_writev(raw->w->fd, iov, len ? 3 : 2);
 }
+
+/* By hand, since libfuse's function has other arguments in each version. Kernels that do not know the flag drop the name. */
+void ply_notify_expired(const struct ply_wire *w, uint64_t dir, const char *name)
+{
+	struct ply_inval_entry_out out = {
+		.parent = dir,
+		.namelen = (uint32_t)strlen(name),
+		.flags = PLY_EXPIRE_ONLY,
+	};
+	struct fuse_out_header head = {
+		.len = (uint32_t)(sizeof(head) + sizeof(out) + out.namelen + 1),
+		.error = FUSE_NOTIFY_INVAL_ENTRY,
+	};
+	struct iovec iov[] = {
+		{ .iov_base = &head, .iov_len = sizeof(head) },
+		{ .iov_base = &out, .iov_len = sizeof(out) },
+		{ .iov_base = (void *)name, .iov_len = out.namelen + 1 },
+	};
+
+	sys_writev(w->fd, iov, 3);
+}

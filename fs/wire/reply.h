@@ -28,6 +28,8 @@ void ply_reply_raw_statx(const struct ply_raw *raw, int err, const struct statx 
 void ply_reply_raw_tmpfile(const struct ply_raw *raw, int err, const struct ply_entry *entry);
 /* What an ioctl answers: err, and data even so. */
 void ply_reply_raw_ioctl(const struct ply_raw *raw, int err, const void *data, size_t len);
+/* The next who walks over that name of the directory asks for it. */
+void ply_notify_expired(const struct ply_wire *w, uint64_t dir, const char *name);
 void ply_reply_raw_copied(const struct ply_raw *raw, ssize_t n);
 
 /* An inode number as this mount shows it. */

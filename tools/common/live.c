@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 #include "base/sys.h"
 #include "args.h"
@@ -72,6 +73,21 @@ int ply_live_layer(struct ply_live *live, unsigned index, struct ply_ctl_layer *
 	layer->index = index;
 	err = sys_ioctl(live->fd, PLY_CTL_LAYER, layer);
 	return err && err != -ENOENT ? complain(live, "ask", NULL, err) : err;
+}
+
+void ply_live_say_stack(struct ply_live *live)
+{
+	struct ply_ctl_layer layer;
+	const char *colon = "";
+
+	printf("next mount: lowerdir=");
+	for (unsigned i = 1; !ply_live_layer(live, i, &layer); i++) {
+		printf("%s", layer.is_data_only ? "::" : colon);
+		for (const char *c = layer.path; *c; c++)
+			printf("%s%c", strchr("\\:,", *c) ? "\\" : "", *c);
+		colon = ":";
+	}
+	putchar('\n');
 }
 
 int ply_live_where(struct ply_live *live, const char *path, unsigned part,
@@ -231,4 +247,17 @@ int ply_live_rotate(struct ply_live *live, const struct ply_live_cut *cut, const
 	if (err == -ECANCELED)
 		return -EBUSY;
 	return err && err != -EAGAIN ? complain(live, "rotate the upper of", r.why, err) : err;
+}
+
+int ply_live_add(struct ply_live *live, struct ply_ctl_add *a)
+{
+	struct statx root;
+	int err = sys_statx(live->fd, "", STATX_INO, &root);
+
+	a->dev = makedev(root.stx_dev_major, root.stx_dev_minor);
+	if (!err)
+		err = sys_ioctl(live->fd, PLY_CTL_ADD, a);
+	if (err == -EAGAIN || err == -EBUSY)
+		return -EBUSY;
+	return err ? complain(live, "add a layer to", a->why, err) : 0;
 }

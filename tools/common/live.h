@@ -26,6 +26,9 @@ void ply_live_close(struct ply_live *live);
 int ply_live_status(struct ply_live *live, struct ply_ctl_status *status);
 /* -ENOENT, without a word, beyond the last layer. */
 int ply_live_layer(struct ply_live *live, unsigned index, struct ply_ctl_layer *layer);
+/* What a later mount must name: prints its lowerdir=. */
+void ply_live_say_stack(struct ply_live *live);
+
 /* Where a name below the root comes from; -ENOENT and -ERANGE without a word. */
 int ply_live_where(struct ply_live *live, const char *path, unsigned part,
 		   struct ply_ctl_where *where);
@@ -46,5 +49,7 @@ int ply_live_thaw(struct ply_live *live);
 /* Of a frozen mount, which is thawed whatever comes of it: its upper becomes layer. -EAGAIN: try again. */
 int ply_live_rotate(struct ply_live *live, const struct ply_live_cut *cut, const char *layer,
 		    uint64_t *pause_us);
+/* Puts a layer below the others of the mount, or says whether that can be: a->layer and a->is_dry_run. -EBUSY: try again. */
+int ply_live_add(struct ply_live *live, struct ply_ctl_add *a);
 
 #endif

@@ -1,0 +1,15 @@
+/* What lies in what. */
+#ifndef PLY_UNION_INSIDE_H
+#define PLY_UNION_INSIDE_H
+
+#include "union/node.h"
+
+/*
+ * Is the directory open as fd (not one of a private copy of mounts, which has nothing above it) the upper or the work directory, or does
+ * it lie in one of them? 1, 0, or -errno. There is an upper.
+ */
+int ply_is_inside_upper(const struct ply_union *u, int fd);
+/* Is the path below (or the same as) the other, both resolved? */
+int ply_is_path_inside(const char *path, const char *other);
+
+#endif
