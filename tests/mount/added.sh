@@ -146,7 +146,7 @@ mounted_on() {
 	for at in d/sub made lowdir; do
 		umount "$M/$at" || fail "not mounted any more"
 	done
-	eq "below them" "new two five" "$(ls "$M/d/sub" "$M/made" | grep -v -e : -e '^$' | xargs)"
+	eq "below them" "new new/four two five" "$(names "$M/d/sub") $(names "$M/made")"
 	down
 }
 
@@ -172,10 +172,10 @@ with_timeout() {
 	names "$M" >"$D/before"
 	adds "$D/more"
 	cat "$M/g" >/dev/null || fail "no g"
-	eq "d" "one sub three" "$(ls "$M/d" | xargs)"
+	eq "d" "one sub sub/new sub/new/four sub/two three" "$(names "$M/d")"
 	echo later >"$D/more/d/later"
 	sleep 1.2
-	eq "what comes into it" "later one sub three" "$(ls "$M/d" | xargs)"
+	eq "what comes into it" "later one" "$(names "$M/d" | cut -d ' ' -f -2)"
 	rm "$D/more/d/later"
 	sleep 1.2
 	shows_as_fresh timeout=1
@@ -221,7 +221,7 @@ after_rotations() {
 	rm "$M/d/sub/two"
 	adds "$D/last"
 	eq "three" "added y" "$(xargs <"$M/d/three")"
-	eq "sub" "new six" "$(ls "$M/d/sub" | xargs)"
+	eq "sub" "new new/four six" "$(names "$M/d/sub")"
 	shows_as_fresh
 	layers_kept
 }
