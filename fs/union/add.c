@@ -80,14 +80,27 @@ static int check(const struct ply_union *u, const struct ply_layer *layer, const
 	return found ? say(why, found, "cannot look at", path) : 0;
 }
 
-/* A copy of mounts that has the mount itself in it would keep it for ever. */
-static enum ply_layer_kind how_to_open(const struct ply_union *u, const char *path)
+/*
+ * A copy of mounts that has the mount itself in it would keep it for ever; so where the mountpoint lies in the layer, which
+ * is known and passed over, there is no copy. Other mountpoints of it would be walked into, and wait for themselves.
+ */
+static int open_layer(const struct ply_union *u, const char *path, dev_t own_dev,
+		      struct ply_layer *layer, struct ply_why *why)
 {
+	enum ply_layer_kind kind = PLY_LAYER_LOWER;
 	char real[PATH_MAX];
+	int err = sys_realpath(path, real);
 
-	if (u->mountpoint && !sys_realpath(path, real) && ply_is_path_inside(u->mountpoint, real))
-		return PLY_LAYER_LOWER_IN_PLACE;
-	return PLY_LAYER_LOWER;
+	if (!err && u->mountpoint && ply_is_path_inside(u->mountpoint, real))
+		kind = PLY_LAYER_LOWER_IN_PLACE;
+	if (!err && ply_is_mounted_inside(own_dev, real, u->mountpoint)) {
+		snprintf(why->text, sizeof(why->text), "the mount itself is mounted in '%s', too",
+			 path);
+		return -ELOOP;
+	}
+	if (!err)
+		err = ply_layer_open(layer, path, kind);
+	return err ? say(why, err, "cannot open layer", path) : 0;
 }
 
 int ply_add_open(struct ply_union *u, const char *path, dev_t own_dev, struct ply_addition **out,
@@ -99,10 +112,9 @@ int ply_add_open(struct ply_union *u, const char *path, dev_t own_dev, struct pl
 	*out = NULL;
 	if (!add)
 		return say(why, -ENOMEM, "cannot open layer", path);
-	err = ply_layer_open(&add->layer, path, how_to_open(u, path));
-	if (err)
-		say(why, err, "cannot open layer", path);
-	else
+	add->layer.root = -1;
+	err = open_layer(u, path, own_dev, &add->layer, why);
+	if (!err)
 		err = check(u, &add->layer, path, own_dev, why);
 	if (err) {
 		ply_add_free(add);

@@ -388,6 +388,15 @@ around_the_mount() {
 	[ -e "$M/more/x" ] || fail "no more/x"
 	walks_through
 	down
+	stack=''
+	up
+	mkdir "$D/more/on"
+	mount --bind "$M" "$D/more/on"
+	not_added 2 "is mounted in" "$D/more"
+	not_added 2 "is mounted in" "$D/more/on"
+	umount "$D/more/on"
+	adds "$D/more"
+	down
 }
 
 refusals() {
