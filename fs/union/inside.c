@@ -1,4 +1,4 @@
-/* By a climb to the root of the file system, which sees each directory on the way; or by the text of paths. */
+/* By a climb to the root of the file system, or by the text of paths. */
 #include "union/inside.h"
 
 #include <stdio.h>
@@ -15,9 +15,10 @@ int ply_is_inside_upper(const struct ply_union *u, int fd)
 
 	for (size_t i = 0; !inside && i < sizeof(tops) / sizeof(tops[0]); i++) {
 		struct statx top;
-		int err = sys_statx(tops[i], "", STATX_INO, &top);
 
-		inside = err ? err : ply_layer_is_below(fd, &top);
+		inside = sys_statx(tops[i], "", STATX_INO, &top);
+		if (!inside)
+			inside = ply_layer_is_below(fd, &top);
 	}
 	return inside;
 }

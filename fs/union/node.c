@@ -6,6 +6,7 @@
 #include "union/node.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -60,8 +61,9 @@ struct ply_node *ply_node_by_id(struct ply_union *u, uint64_t id)
 	if (id == PLY_ROOT_ID)
 		return u->root;
 	node = slot_node(u, (uint32_t)id);
+	/* With it comes all that was written to the node before its id was given out, see ply_entry_give. */
 	if (!node || !(id >> 32) ||
-	    __atomic_load_n(&node->generation, __ATOMIC_RELAXED) != id >> 32)
+	    __atomic_load_n(&node->generation, __ATOMIC_ACQUIRE) != id >> 32)
 		return NULL;
 	return node;
 }
@@ -69,6 +71,16 @@ struct ply_node *ply_node_by_id(struct ply_union *u, uint64_t id)
 struct ply_node *ply_root(struct ply_union *u)
 {
 	return u->root;
+}
+
+/* All but its generation, which somebody may be comparing with that of a stray id. */
+static void set_up(struct ply_node *node, const struct ply_node *to)
+{
+	size_t before = offsetof(struct ply_node, generation),
+	       after = before + sizeof(to->generation);
+
+	memcpy(node, to, before);
+	memcpy((char *)node + after, (const char *)to + after, sizeof(*to) - after);
 }
 
 struct ply_node *ply_node_new(struct ply_union *u, mode_t type, struct ply_dir *dir)
@@ -83,12 +95,12 @@ struct ply_node *ply_node_new(struct ply_union *u, mode_t type, struct ply_dir *
 		u->free_slot = node->refs;
 		if (++u->generation == 0)
 			u->generation = 1;
-		*node = (struct ply_node){
-			.slot = slot & (PLY_CHUNK * PLY_CHUNKS - 1),
-			.kind = type >> 12 & 15,
-			.refs = 1,
-			.dir = dir,
-		};
+		set_up(node, &(struct ply_node){
+				     .slot = slot & (PLY_CHUNK * PLY_CHUNKS - 1),
+				     .kind = type >> 12 & 15,
+				     .refs = 1,
+				     .dir = dir,
+			     });
 		__atomic_store_n(&node->generation, u->generation, __ATOMIC_RELAXED);
 		pthread_mutex_init(&node->lock, NULL);
 		u->nodes++;
@@ -276,6 +288,8 @@ void ply_entry_give(struct ply_union *u, struct ply_entry *entry)
 	entry->node->refs--;
 	if (entry->node->lookups < UINT32_MAX)
 		entry->node->lookups++;
+	/* The kernel brings the id to another thread, which need not take a lock that this one had. */
+	__atomic_store_n(&entry->node->generation, entry->node->generation, __ATOMIC_RELEASE);
 	pthread_mutex_unlock(&u->tree);
 }
 

@@ -242,7 +242,7 @@ void ply_tree_free(struct ply_union *u);
 
 static inline uint64_t ply_node_id(const struct ply_node *node)
 {
-	return (uint64_t)node->generation << 32 | node->slot;
+	return (uint64_t)__atomic_load_n(&node->generation, __ATOMIC_RELAXED) << 32 | node->slot;
 }
 
 static inline mode_t ply_node_type(const struct ply_node *node)

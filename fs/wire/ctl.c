@@ -328,9 +328,9 @@ static const struct ctl {
 	int (*run)(const struct ply_raw *raw, void *data);
 } ctls[] = {
 	{ PLY_CTL_STATUS, 1, tell_status }, { PLY_CTL_LAYER, 1, tell_layer },
-	{ PLY_CTL_WORK, 1, tell_work },	    { PLY_CTL_WHERE, 1, tell_where },
-	{ PLY_CTL_READY, 1, ready },	    { PLY_CTL_ROTATE, 1, rotate },
-	{ PLY_CTL_FLUSH, 0, flush },	    { PLY_CTL_FREEZE, 0, freeze },
+	{ PLY_CTL_WHERE, 1, tell_where },   { PLY_CTL_READY, 1, ready },
+	{ PLY_CTL_ROTATE, 1, rotate },	    { PLY_CTL_FLUSH, 0, flush },
+	{ PLY_CTL_WORK, 1, tell_work },	    { PLY_CTL_FREEZE, 0, freeze },
 	{ PLY_CTL_THAW, 0, thaw },	    { PLY_CTL_ADD, 0, add },
 };
 
