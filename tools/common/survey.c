@@ -194,11 +194,22 @@ static int tell_whiteout(struct looked *l, const struct ply_part *part, const st
 	return tell(l, part, stx, PLY_SEEN_WHITEOUT, NULL);
 }
 
+/* As ply_part_look, but what was found is known. */
+static int look_at_part(struct looked *l, struct ply_part *part, struct statx *stx)
+{
+	const struct ply_found *f = &l->found;
+
+	if (f->kind < PLY_FOUND_FILE || f->layer != part->layer || *f->entry)
+		return ply_part_look(l->sv->stack, part, l->name, stx);
+	*stx = f->stx;
+	return f->kind;
+}
+
 static int see_shown_part(struct looked *l, struct ply_part *part)
 {
 	struct ply_hider by = { .how = l->found.cut, .layer = l->found.cut_layer, .path = l->path };
 	struct statx stx = { 0 };
-	int kind = ply_part_look(l->sv->stack, part, l->name, &stx), err;
+	int kind = look_at_part(l, part, &stx), err;
 	enum ply_seen_how how;
 
 	if (kind <= PLY_FOUND_NOTHING)
