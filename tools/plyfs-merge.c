@@ -97,6 +97,8 @@ static int open_stack(struct run *r)
 	r->merge.stack.bound = (unsigned)merged + (mine->upper != NULL);
 	if (text)
 		r->merge.flags |= PLY_MERGE_KNOWS_BELOW;
+	if (!err)
+		err = ply_args_use_index(&r->args, &r->merge.stack);
 	free(all.lowers);
 	ply_args_free_paths(&below);
 	return err;

@@ -600,5 +600,4 @@ check "a plain user's stack" plain_user
 check "what -y makes of the ambiguous" all_repairs
 check "a lower layer is repaired when it is named" of_a_layer
 check "every finding was planted, and is in the manual" all_are_known
-check "help, version, usage" common_words $usage
 finish

@@ -52,6 +52,8 @@ refuses() {
 	grep -q "^usage: plyfs-$name " "$T/err" || fail "$name: no usage"
 	tool "$(usage_status "$name")"
 	says "usage: plyfs-$name "
+	tool 0 --help
+	! options_of_help | grep -qx -- -0 || tool "$(usage_status "$name")" -j -0 .
 }
 
 # accepts: the common options, each before --help, which would not be reached otherwise
@@ -182,7 +184,7 @@ interrupted() {
 		everything >"$T/before"
 		# In a shell of its own, which says what ended the tool.
 		# shellcheck disable=SC2016
-		bash -c '"$@"; exit $?' - strace -f -qq -o /dev/null -e trace="${call%%:*}" -e inject="$call" "$prog" "${args[@]}" >"$T/out" 2>"$T/err"
+		bash -c '"$@"; exit $?' - "${traced[@]}" -f -o /dev/null -e trace="${call%%:*}" -e inject="$call" "$prog" "${args[@]}" >"$T/out" 2>"$T/err"
 		status=$?
 		[ $status = 130 ] || [ $status = 143 ] || fail "$name: status $status at $call: $(cat "$T/err")"
 		everything >"$T/after"

@@ -3,7 +3,7 @@
 # timeout: 300
 . "$(dirname "$0")/libtools.sh"
 
-ls=$BUILD/plyfs-ls diff=$BUILD/plyfs-diff du=$BUILD/plyfs-du
+merge=$BUILD/plyfs-merge ls=$BUILD/plyfs-ls diff=$BUILD/plyfs-diff du=$BUILD/plyfs-du
 
 # Of the names of a lower file one is written, one removed, one is in a renamed directory; others are not touched.
 lower_tree() {
@@ -45,6 +45,13 @@ for line in map(json.loads, open(sys.argv[1])):
         print(line["path"], oct(line["mode"]), line["size"], line["links"])' "$T/out" | sort
 }
 
+# remember: what the mount shows
+remember() {
+	attributes >"$T/shown"
+	rm -rf "$T/was"
+	cp -a "$M" "$T/was"
+}
+
 # told ARGUMENT...: what each tool tells of the stack, while $T/shown has what the mount shows
 told() {
 	prog=$ls
@@ -78,15 +85,27 @@ rows = [json.loads(line) for line in open(sys.argv[1])]
 print(*(row[key] for row in rows[:2] for key in ("bytes", "hidden_bytes", "files")))' "$T/out")"
 }
 
+# Merged, they are one file with the names that the mount shows.
+merged() {
+	prog=$merge
+	rm -rf "$T/merged"
+	tool 0 --base "$@" "$T/merged"
+	same "$T/was" "$T/merged"
+	eq "one file" "3" "$(stat -c %h "$T/merged/a")"
+	eq "all of it" "$(stat -c %i "$T/merged/a")" "$(stat -c %i "$T/merged/d/e/b")"
+	eq "alone" 1 "$(stat -c %h "$T/merged/quiet/lone2")"
+}
+
 of_plyfs() {
 	fresh
 	lower_tree
 	up
 	change
-	attributes >"$T/shown"
+	remember
 	grep -q "^d/e/b 0o600 5003 3$" "$T/shown" || fail "no index: $(cat "$T/shown")"
 	told -m "$M"
 	down
+	merged -l "$L" -u "$U" -w "$W"
 	told -l "$L" -u "$U" -w "$W"
 	told -o "lowerdir=$L,upperdir=$U,workdir=$W"
 }
@@ -98,15 +117,17 @@ of_the_kernel() {
 	lower_tree
 	overlay "lowerdir=$L,upperdir=$U,workdir=$W,$kernel"
 	change
-	attributes >"$T/shown"
+	remember
 	umount "$M"
+	merged -l "$L" -u "$U" -w "$W"
 	told -l "$L" -u "$U" -w "$W"
 	fresh
 	lower_tree
 	overlay "lowerdir=$L,upperdir=$U,workdir=$W,$kernel,nfs_export=on"
 	change
-	attributes >"$T/shown"
+	remember
 	umount "$M"
+	merged -l "$L" -u "$U" -w "$W"
 	told -l "$L" -u "$U" -w "$W"
 }
 

@@ -72,17 +72,6 @@ nothing_raw() {
 	! cat "$T/out" "$T/err" | LC_ALL=C grep -q $'[\001-\010\013-\037\177]' || fail "raw control characters"
 }
 
-# common_words: what all of them answer
-common_words() {
-	tool 0 --help
-	grep -q "^usage: ${prog##*/}" "$T/out" || fail "$(cat "$T/out")"
-	tool 0 --version
-	tool "${1:-2}" --no-such-option
-	says "usage:"
-	tool "${1:-2}" -j -0 -l "$L"
-	! mountpoint -q "$M" || umount "$M"
-}
-
 # deepen DIR DEPTH: so many directories in one another, and a file in the last
 deepen() {
 	python3 - "$1" "$2" <<-'END'

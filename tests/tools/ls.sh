@@ -204,5 +204,4 @@ check "any depth" deep
 check "no redirect or symlink leads out, nothing is printed raw" hostile
 check "no mark of a directory itself or of its parent leads out" marks_of_dots
 check "redirects that multiply are given up" many_redirects
-check "help, version, usage" common_words
 finish

@@ -651,10 +651,4 @@ check "data that is in no layer" data_gone
 check "an interrupted merge leaves nothing" interrupted
 check "any depth" deep
 check "a plain user's layers" plain_user
-common_words_with_target() {
-	tool 0 --help
-	tool 0 --version
-	tool 2 --no-such-option -l "$L" "$S"
-}
-check "help, version, usage" common_words_with_target
 finish

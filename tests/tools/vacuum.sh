@@ -506,5 +506,4 @@ check "equal data is shared" sharing
 check "an interrupted run leaves nothing half done" interrupted
 check "symlinks, odd names and deep trees" hostile
 check "a plain user's stack" plain_user
-check "help, version, usage" common_words $trouble
 finish

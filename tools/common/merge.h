@@ -82,8 +82,7 @@ int ply_merge_below(struct ply_merge_entry *e, enum ply_kind_found *kind);
 const char *ply_merge_space(struct ply_merge *m, struct ply_dirs *dirs, const char *mark);
 int ply_merge_mark(struct ply_merge *m, int fd, const char *name, const char *space,
 		   const char *mark, const char *value);
-int ply_merge_attrs(struct ply_merge *m, struct ply_part *part, const char *name,
-		    const struct statx *stx, int to, const char *to_name);
+int ply_merge_attrs(struct ply_merge *m, const struct ply_side *side, int to, const char *to_name);
 /* Remembers where the first error was; from then on signals are not heard. Returns err. */
 int ply_merge_failed(struct ply_merge *m, const char *path, int err);
 

@@ -96,13 +96,15 @@ int ply_merge_whiteout(struct ply_merge_entry *e)
 /* The data is below all of the layers: the file stays without, and says where. */
 static int keep_metacopy(struct ply_merge_entry *e, const struct ply_data *data, int out)
 {
-	struct ply_part *part = ply_dirs_part(e->dir->dirs, e->f.layer);
 	struct ply_merge *m = e->m;
-	const char *space =
-		m->form ? m->form->space : ply_space_of(part->fd, e->name, PLY_MARK_METACOPY);
+	struct ply_side side;
+	int err = ply_found_side(&m->stack, e->dir->dirs, e->name, &e->f, &side);
+	const char *space;
 	char *redirect;
-	int err;
 
+	if (err)
+		return err;
+	space = m->form ? m->form->space : ply_space_of(side.fd, side.name, PLY_MARK_METACOPY);
 	if (m->flags & PLY_MERGE_BASE || !data->below) {
 		m->trouble = "the file's data is in no layer (metacopy)";
 		return -EIO;
@@ -184,27 +186,27 @@ static int copy_data(struct ply_merge_entry *e, int out)
 
 /* ---- inodes ---- */
 
-static int copy_regular(struct ply_merge_entry *e, struct ply_part *part)
+static int copy_regular(struct ply_merge_entry *e, const struct ply_side *side)
 {
 	int out = sys_open(e->target, e->name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW,
 			   S_IRUSR | S_IWUSR);
 	int err = out < 0 ? out : copy_data(e, out);
 
 	if (!err)
-		err = ply_merge_attrs(e->m, part, e->name, &e->f.stx, out, "");
+		err = ply_merge_attrs(e->m, side, out, "");
 	if (out >= 0)
 		sys_close(out);
 	return err;
 }
 
-static int copy_special(struct ply_merge_entry *e, struct ply_part *part)
+static int copy_special(struct ply_merge_entry *e, const struct ply_side *side)
 {
 	const struct statx *stx = &e->f.stx;
 	char target[READLINK_MAX + 1];
 	int err;
 
 	if (S_ISLNK(stx->stx_mode)) {
-		ssize_t n = sys_readlink(part->fd, e->name, target, READLINK_MAX);
+		ssize_t n = sys_readlink(side->fd, side->name, target, READLINK_MAX);
 
 		if (n < 0)
 			return (int)n;
@@ -217,12 +219,13 @@ static int copy_special(struct ply_merge_entry *e, struct ply_part *part)
 		if (err == -EPERM)
 			e->m->trouble = "no permission to make a device here";
 	}
-	return err ? err : ply_merge_attrs(e->m, part, e->name, stx, e->target, e->name);
+	return err ? err : ply_merge_attrs(e->m, side, e->target, e->name);
 }
 
-static int make_inode(struct ply_merge_entry *e, struct ply_part *part)
+static int make_inode(struct ply_merge_entry *e)
 {
 	struct ply_links_key key = ply_links_key(&e->f.stx);
+	struct ply_side side;
 	int res;
 
 	/* Layers may share an inode, and yet its names in them have nothing to do with one another. */
@@ -230,7 +233,10 @@ static int make_inode(struct ply_merge_entry *e, struct ply_part *part)
 	res = ply_links_take(e->m->links, &key, e->target, e->name);
 	if (res)
 		return res < 0 ? res : 0;
-	res = S_ISREG(e->f.stx.stx_mode) ? copy_regular(e, part) : copy_special(e, part);
+	res = ply_found_side(&e->m->stack, e->dir->dirs, e->name, &e->f, &side);
+	if (res)
+		return res;
+	res = S_ISREG(e->f.stx.stx_mode) ? copy_regular(e, &side) : copy_special(e, &side);
 	return res ? res : ply_links_keep(e->m->links, &key, e->target, e->name);
 }
 
@@ -295,7 +301,6 @@ static int is_first(struct ply_merge_entry *e)
 
 int ply_merge_file(struct ply_merge_entry *e)
 {
-	struct ply_part *part = ply_dirs_part(e->dir->dirs, e->f.layer);
 	struct ply_merge *m = e->m;
 	int res = 0, first = is_first(e);
 
@@ -303,7 +308,7 @@ int ply_merge_file(struct ply_merge_entry *e)
 		return first;
 	m->files++;
 	if (m->flags & PLY_MERGE_LINK)
-		res = link_own(e, part);
+		res = link_own(e, ply_dirs_part(e->dir->dirs, e->f.layer));
 	if (res > 0 && first && S_ISREG(e->f.stx.stx_mode)) {
 		m->linked += e->f.stx.stx_size;
 		m->room += e->f.stx.stx_blocks * BLOCK;
@@ -311,6 +316,6 @@ int ply_merge_file(struct ply_merge_entry *e)
 	if (res)
 		return res < 0 ? res : 0;
 	if (!(m->flags & PLY_MERGE_DRY))
-		return make_inode(e, part);
+		return make_inode(e);
 	return first && S_ISREG(e->f.stx.stx_mode) ? copy_data(e, -1) : 0;
 }

@@ -47,17 +47,16 @@ static int cannot_keep(void *arg, const char *attr, int err)
 	return 0;
 }
 
-int ply_merge_attrs(struct ply_merge *m, struct ply_part *part, const char *name,
-		    const struct statx *stx, int to, const char *to_name)
+int ply_merge_attrs(struct ply_merge *m, const struct ply_side *side, int to, const char *to_name)
 {
-	struct ply_attr_source from = { .layer = &m->stack.layers[part->layer],
+	struct ply_attr_source from = { .layer = side->layer,
 					.to = m->has_overrides ? &m->to : NULL,
-					.fd = ply_part_open(&m->stack, part),
-					.name = name,
+					.fd = side->fd,
+					.name = side->name,
 					.cannot_keep = cannot_keep,
 					.arg = m };
 
-	return from.fd < 0 ? from.fd : ply_copy_attrs(&from, stx, to, to_name);
+	return ply_copy_attrs(&from, &side->stx, to, to_name);
 }
 
 const char *ply_merge_space(struct ply_merge *m, struct ply_dirs *dirs, const char *mark)
@@ -220,18 +219,21 @@ static int one_name(struct ply_merge *m, struct ply_merge_dir *dir, int target, 
 /* When all is in it. */
 static int finish_dir(struct ply_merge *m, struct ply_merge_dir *d, int target)
 {
-	int err = 0;
+	struct ply_part *top = &d->dirs->parts[0];
+	struct ply_side side = { &m->stack.layers[top->layer], ply_part_open(&m->stack, top), "",
+				 d->found.stx };
+	int err = side.fd < 0 ? side.fd : 0;
 
-	if (d->needs && *d->needs == 'y') {
+	if (!err && d->needs && *d->needs == 'y') {
 		err = set_opaque(m, target, ply_merge_space(m, d->dirs, PLY_MARK_OPAQUE));
-	} else if (d->needs) {
+	} else if (!err && d->needs) {
 		err = ply_merge_mark(m, target, "", d->whiteout_space, PLY_MARK_OPAQUE, d->needs);
 	}
 	if (!err && d->redirect)
 		err = ply_merge_mark(m, target, "", ply_merge_space(m, d->dirs, PLY_MARK_REDIRECT),
 				     PLY_MARK_REDIRECT, d->redirect);
 	m->at = d->path;
-	return err ? err : ply_merge_attrs(m, &d->dirs->parts[0], "", &d->found.stx, target, "");
+	return err ? err : ply_merge_attrs(m, &side, target, "");
 }
 
 static int open_target(const struct ply_merge *m, const struct ply_merge_dir *d)

@@ -27,14 +27,14 @@ static int add_raw(void *arg, const char *name, unsigned char type, uint64_t ino
 	return ply_names_add(arg, name);
 }
 
-static int add_name(void *arg, const char *name, unsigned char type, uint64_t ino)
+static int add_name(struct ply_names *names, const char *name)
 {
 	if (ply_is_aufs_name(name)) {
 		name = ply_aufs_target(name);
 		if (!name)
 			return 0;
 	}
-	return add_raw(arg, name, type, ino);
+	return ply_names_add(names, name);
 }
 
 static int by_bytes(const void *a, const void *b)
@@ -56,6 +56,30 @@ static void sort(struct ply_names *names)
 	names->n = kept;
 }
 
+int ply_raw_names(int fd, struct ply_names *names)
+{
+	int err;
+
+	*names = (struct ply_names){ 0 };
+	err = ply_layer_list(fd, add_raw, names);
+	if (err)
+		ply_names_free(names);
+	else
+		sort(names);
+	return err == -EBADF ? -EACCES : err; /* opened without the right to list it */
+}
+
+static int list_part(struct ply_stack *s, struct ply_part *part)
+{
+	int fd = part->is_listed ? 0 : ply_part_open(s, part), err;
+
+	if (part->is_listed || fd < 0)
+		return fd;
+	err = ply_raw_names(fd, &part->names);
+	part->is_listed = !err;
+	return err;
+}
+
 int ply_stack_names(struct ply_stack *s, struct ply_dirs *dirs, unsigned from, unsigned to,
 		    struct ply_names *names)
 {
@@ -70,14 +94,12 @@ int ply_stack_more_names(struct ply_stack *s, struct ply_dirs *dirs, unsigned fr
 
 	for (unsigned i = 0; i < dirs->nparts && !err; i++) {
 		struct ply_part *part = &dirs->parts[i];
-		int fd;
 
 		if (part->layer < from || part->layer >= to)
 			continue;
-		fd = ply_part_open(s, part);
-		err = fd < 0 ? fd : ply_layer_list(fd, add_name, names);
-		if (err == -EBADF) /* opened without the right to list it */
-			err = -EACCES;
+		err = list_part(s, part);
+		for (size_t j = 0; !err && j < part->names.n; j++)
+			err = add_name(names, part->names.name[j]);
 	}
 	if (err)
 		ply_names_free(names);
@@ -86,23 +108,20 @@ int ply_stack_more_names(struct ply_stack *s, struct ply_dirs *dirs, unsigned fr
 	return err;
 }
 
-int ply_raw_names(int fd, struct ply_names *names)
-{
-	int err;
-
-	*names = (struct ply_names){ 0 };
-	err = ply_layer_list(fd, add_raw, names);
-	if (err)
-		ply_names_free(names);
-	else
-		sort(names);
-	return err == -EBADF ? -EACCES : err;
-}
-
 int ply_names_has(const struct ply_names *names, const char *name)
 {
 	return names->n &&
 	       bsearch(&name, names->name, names->n, sizeof(*names->name), by_bytes) != NULL;
+}
+
+int ply_names_has_aufs(const struct ply_names *names, const char *name)
+{
+	char aufs[PLY_AUFS_PREFIX_LEN + PLY_NAME_MAX + 1];
+
+	if (strlen(name) > PLY_NAME_MAX - PLY_AUFS_PREFIX_LEN)
+		return 0;
+	strcpy(stpcpy(aufs, PLY_AUFS_PREFIX), name);
+	return ply_names_has(names, aufs);
 }
 
 void ply_names_free(struct ply_names *names)

@@ -156,11 +156,20 @@ void ply_dirs_close(struct ply_dirs *d)
 	}
 }
 
+void ply_dirs_drop_names(struct ply_dirs *d)
+{
+	for (unsigned i = 0; i < d->nparts; i++) {
+		ply_names_free(&d->parts[i].names);
+		d->parts[i].is_listed = 0;
+	}
+}
+
 void ply_dirs_free(struct ply_dirs *d)
 {
 	if (!d)
 		return;
 	ply_dirs_close(d);
+	ply_dirs_drop_names(d);
 	for (unsigned i = 0; i < d->nparts; i++)
 		free(d->parts[i].path);
 	free(d->parts);
@@ -246,13 +255,21 @@ static int announces(struct ply_stack *s, struct ply_part *part)
 	return part->marks == PLY_OPAQUE_ANNOUNCES || part->marks == PLY_OPAQUE_ALL;
 }
 
+static int has_aufs(const struct ply_part *part, const char *name)
+{
+	return part->is_listed ? ply_names_has_aufs(&part->names, name)
+			       : ply_mark_aufs(part->fd, name);
+}
+
 static int ask(struct ply_stack *s, struct ply_part *part, const char *name, struct statx *stx)
 {
 	struct ply_layer *layer = &s->layers[part->layer];
-	int err = ply_layer_statx(layer, part->fd, name, STATX_BASIC_STATS, stx);
+	int err = part->is_listed && !ply_names_has(&part->names, name)
+			  ? -ENOENT
+			  : ply_layer_statx(layer, part->fd, name, STATX_BASIC_STATS, stx);
 
 	if (err == -ENOENT)
-		return ply_mark_aufs(part->fd, name) ? SAYS_WHITEOUT : SAYS_NOTHING;
+		return has_aufs(part, name) ? SAYS_WHITEOUT : SAYS_NOTHING;
 	if (err)
 		return err;
 	if (ply_is_whiteout(stx))
@@ -260,17 +277,28 @@ static int ask(struct ply_stack *s, struct ply_part *part, const char *name, str
 	if (S_ISREG(stx->stx_mode) && !stx->stx_size && announces(s, part) &&
 	    ply_mark_xwhiteout(layer, part->fd, name) == 1)
 		return SAYS_WHITEOUT;
-	if (S_ISDIR(stx->stx_mode) && ply_mark_aufs(part->fd, name))
+	if (S_ISDIR(stx->stx_mode) && has_aufs(part, name))
 		return SAYS_THERE_ALONE;
 	return SAYS_THERE;
+}
+
+int ply_part_look(struct ply_stack *s, struct ply_part *part, const char *name, struct statx *stx)
+{
+	int fd = ply_part_open(s, part), says = fd < 0 ? fd : ask(s, part, name, stx);
+
+	if (says <= 0)
+		return says;
+	return says == SAYS_WHITEOUT	? PLY_FOUND_WHITEOUT
+	       : S_ISDIR(stx->stx_mode) ? PLY_FOUND_DIR
+					: PLY_FOUND_FILE;
 }
 
 int ply_part_whiteout(struct ply_stack *s, struct ply_part *part, const char *name)
 {
 	struct statx stx;
-	int fd = ply_part_open(s, part), says = fd < 0 ? fd : ask(s, part, name, &stx);
+	int kind = ply_part_look(s, part, name, &stx);
 
-	return says < 0 ? says : says == SAYS_WHITEOUT;
+	return kind < 0 ? kind : kind == PLY_FOUND_WHITEOUT;
 }
 
 /* Continues in the layers below `layer` with the directories that a path's parent is there. */

@@ -61,14 +61,22 @@ struct ply_layer_name {
 };
 struct ply_layer_name ply_stack_layer_name(const struct ply_stack *s, unsigned layer);
 
+/* Names of a directory, sorted. */
+struct ply_names {
+	char **name;
+	size_t n, room;
+};
+
 /* One directory in the layers that it merges. */
 struct ply_dirs {
 	char *below; /* its path in the stack of the layers from the bound on; NULL: hidden there */
 	unsigned nparts;
 	struct ply_part {
 		unsigned layer;
-		int fd;	    /* -1 while it is closed */
-		int marks;  /* enum ply_opaque, or -1: not known yet */
+		int fd;	   /* -1 while it is closed */
+		int marks; /* enum ply_opaque, or -1: not known yet */
+		int is_listed; /* all of its names on disk are known, so that nothing else is asked for */
+		struct ply_names names;
 		char *path; /* from the layer's root */
 	} * parts;
 };
@@ -78,6 +86,8 @@ struct ply_dirs *ply_stack_root(struct ply_stack *s);
 struct ply_dirs *ply_dirs_alone(unsigned layer, const char *path);
 void ply_dirs_free(struct ply_dirs *d);
 void ply_dirs_close(struct ply_dirs *d);
+/* What ply_stack_names has found out goes, for when no more names are looked up. */
+void ply_dirs_drop_names(struct ply_dirs *d);
 /* The descriptor of a part, opened when it is not yet; it stays d's. */
 int ply_part_open(struct ply_stack *s, struct ply_part *part);
 /* The part in a layer, or NULL. */
@@ -138,7 +148,9 @@ int ply_index_look(struct ply_stack *s, unsigned layer, const struct ply_side *l
 		   struct ply_found *out);
 /* The link count of an upper inode as the mount shows it. */
 void ply_index_correct_links(const struct ply_stack *s, struct statx *upper);
-/* Whether the layer's part of a directory has a whiteout of any form by that name. */
+/* What a layer's own part of a directory has by that name, of enum ply_kind_found, or -errno; stx not of an AUFS whiteout. */
+int ply_part_look(struct ply_stack *s, struct ply_part *part, const char *name, struct statx *stx);
+/* Whether it is a whiteout of any form. */
 int ply_part_whiteout(struct ply_stack *s, struct ply_part *part, const char *name);
 
 /* Where a regular file's data is. */
@@ -156,10 +168,6 @@ int ply_stack_open_data(struct ply_stack *s, const struct ply_data *data);
 void ply_data_free(struct ply_data *data);
 
 /* The names that a directory has in the layers from `from` to before `to`, sorted; a .wh. mark as what it hides. */
-struct ply_names {
-	char **name;
-	size_t n, room;
-};
 int ply_stack_names(struct ply_stack *s, struct ply_dirs *dirs, unsigned from, unsigned to,
 		    struct ply_names *names);
 /* The same, added to what is there; on an error there is nothing. */
@@ -170,6 +178,8 @@ int ply_raw_names(int fd, struct ply_names *names);
 /* One more at the end. */
 int ply_names_add(struct ply_names *names, const char *name);
 int ply_names_has(const struct ply_names *names, const char *name);
+/* Is there a whiteout .wh.NAME among them? */
+int ply_names_has_aufs(const struct ply_names *names, const char *name);
 void ply_names_free(struct ply_names *names);
 
 /* The next name of a path, which moves on: 1, 0 at its end, -errno for what is no name. "." is passed over. */

@@ -194,21 +194,28 @@ static int tell_whiteout(struct looked *l, const struct ply_part *part, const st
 	return tell(l, part, stx, PLY_SEEN_WHITEOUT, NULL);
 }
 
+/* As ply_part_look, but what was found is known. */
+static int look_at_part(struct looked *l, struct ply_part *part, struct statx *stx)
+{
+	const struct ply_found *f = &l->found;
+
+	if (f->kind < PLY_FOUND_FILE || f->layer != part->layer || *f->entry)
+		return ply_part_look(l->sv->stack, part, l->name, stx);
+	*stx = f->stx;
+	return f->kind;
+}
+
 static int see_shown_part(struct looked *l, struct ply_part *part)
 {
 	struct ply_hider by = { .how = l->found.cut, .layer = l->found.cut_layer, .path = l->path };
-	int white = ply_part_whiteout(l->sv->stack, part, l->name), err;
-	enum ply_seen_how how;
 	struct statx stx = { 0 };
+	int kind = look_at_part(l, part, &stx), err;
+	enum ply_seen_how how;
 
-	if (white < 0)
-		return white;
-	err = ply_layer_statx(&l->sv->stack->layers[part->layer], part->fd, l->name,
-			      STATX_BASIC_STATS, &stx);
-	if (white)
-		return err && err != -ENOENT ? err : tell_whiteout(l, part, &stx);
-	if (err)
-		return err == -ENOENT ? 0 : err;
+	if (kind <= PLY_FOUND_NOTHING)
+		return kind;
+	if (kind == PLY_FOUND_WHITEOUT)
+		return tell_whiteout(l, part, &stx);
 	if (*l->found.entry && l->found.name_layer == part->layer) {
 		by = (struct ply_hider){ .how = PLY_CUT_INDEX, .path = l->path };
 		err = tell_indexed(l);
@@ -223,15 +230,11 @@ static int see_shown_part(struct looked *l, struct ply_part *part)
 
 static int see_hidden_part(struct looked *l, struct ply_part *part, const struct ply_hider *by)
 {
-	int white = ply_part_whiteout(l->sv->stack, part, l->name), err;
 	struct statx stx;
+	int kind = ply_part_look(l->sv->stack, part, l->name, &stx);
 
-	if (white)
-		return white < 0 ? white : 0;
-	err = ply_layer_statx(&l->sv->stack->layers[part->layer], part->fd, l->name,
-			      STATX_BASIC_STATS, &stx);
-	if (err)
-		return err == -ENOENT ? 0 : err;
+	if (kind <= PLY_FOUND_WHITEOUT)
+		return kind < 0 ? kind : 0;
 	return tell(l, part, &stx, PLY_SEEN_HIDDEN, by);
 }
 
@@ -342,9 +345,12 @@ static int see_place(const struct ply_survey *sv, struct place *at)
 	}
 	ply_names_free(&shown);
 	ply_names_free(&hidden);
-	if (at->shown)
+	if (at->shown) {
 		ply_dirs_close(at->shown);
+		ply_dirs_drop_names(at->shown);
+	}
 	ply_dirs_close(at->hidden);
+	ply_dirs_drop_names(at->hidden);
 	if (err) {
 		while (list) {
 			struct place *next = list->next;
