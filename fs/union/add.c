@@ -11,6 +11,7 @@
 #include "base/sys.h"
 #include "layer/binding.h"
 #include "union/inside.h"
+#include "union/linkcount.h"
 #include "union/remerge.h"
 #include "union/sync.h"
 
@@ -207,6 +208,7 @@ static int try_it(struct ply_union *u, struct ply_addition *add, struct ply_why 
 		return err;
 	}
 	ply_remerge_keep(u, &add->remerge);
+	ply_linkcount_rebind(u);
 	/* Its file system, if it is another one, gets the next number. */
 	ply_ino_map(u, &root);
 	add->layer = (struct ply_layer){ .root = -1 };
