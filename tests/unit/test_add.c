@@ -250,6 +250,23 @@ static void test_hard_links_are_one_file_afterwards(void **state)
 	bed_close(b);
 }
 
+/* What is counted of them goes on with the longer stack as well. */
+static void test_names_that_were_removed_stay_counted(void **state)
+{
+	struct bed *b = *state;
+	struct statx attr;
+
+	put_file(b, "l0/x", "pair");
+	put_link(b, "l0/d/y", "l0/x");
+	put_file(b, "l1/z", "z");
+	bed_open(b, 1, 0, &(struct ply_union_config){ .sync = 1 });
+	assert_ok(u_unlink(b, "x"));
+	assert_adds(b, 1);
+	assert_ok(u_stat(b, "d/y", &attr));
+	assert_int_equal(attr.stx_nlink, 1);
+	bed_close(b);
+}
+
 /* A file whose data was in no layer, one whose data was in a data-only layer, and one that has nothing to do with it. */
 static void test_data_is_found_where_it_is_now(void **state)
 {
@@ -445,6 +462,7 @@ int main(void)
 		bed_test(test_a_moved_directory_can_be_moved_again_after_it),
 		bed_test(test_what_is_unlinked_goes_on),
 		bed_test(test_hard_links_are_one_file_afterwards),
+		bed_test(test_names_that_were_removed_stay_counted),
 		bed_test(test_data_is_found_where_it_is_now),
 		bed_test(test_data_of_the_upper_is_found_where_it_is_now),
 		bed_test(test_what_cannot_be_a_layer_is_refused),

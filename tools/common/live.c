@@ -75,6 +75,16 @@ int ply_live_layer(struct ply_live *live, unsigned index, struct ply_ctl_layer *
 	return err && err != -ENOENT ? complain(live, "ask", NULL, err) : err;
 }
 
+/* As mount(8) takes it; what a terminal should not get can only be shown. */
+static void put_as_option(const char *path)
+{
+	for (const char *c = path; *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 0x7f)
+			printf("\\%03o", (unsigned)(unsigned char)*c);
+		else
+			printf("%s%c", strchr("\\:,", *c) ? "\\" : "", *c);
+}
+
 void ply_live_say_stack(struct ply_live *live)
 {
 	struct ply_ctl_layer layer;
@@ -83,8 +93,7 @@ void ply_live_say_stack(struct ply_live *live)
 	printf("next mount: lowerdir=");
 	for (unsigned i = 1; !ply_live_layer(live, i, &layer); i++) {
 		printf("%s", layer.is_data_only ? "::" : colon);
-		for (const char *c = layer.path; *c; c++)
-			printf("%s%c", strchr("\\:,", *c) ? "\\" : "", *c);
+		put_as_option(layer.path);
 		colon = ":";
 	}
 	putchar('\n');
