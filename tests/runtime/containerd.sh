@@ -3,7 +3,7 @@
 # SNAPSHOTTER=PROGRAM runs it with that in place of snapshotter.py, such as containerd-fuse-overlayfs-grpc.
 # timeout: 300
 . "$(dirname "$0")/lib.sh"
-need containerd ctr mount.fuse3 busybox
+need containerd ctr mount.fuse3
 /usr/bin/python3 -c 'import grpc' 2>/dev/null || skip "python3-grpcio is not installed"
 
 # Snapshots of two kinds: the program has to be found by the name that the type of a mount has. That of `kernel` is
@@ -54,11 +54,8 @@ daemon() {
 
 # An image of two layers. The second removes, and replaces a directory.
 image() {
-	local name
-	mkdir -p "$T/box/"{bin,etc/d,tmp,lib/more}
-	cp "$(command -v busybox)" "$T/box/bin/busybox"
-	for name in sh ls cat rm ln mkdir mv sleep touch find sort stat chown chmod grep; do ln "$T/box/bin/busybox" "$T/box/bin/$name"; done
-	echo root:x:0:0::/:/bin/sh >"$T/box/etc/passwd"
+	small_root "$T/box"
+	mkdir -p "$T/box/"{etc/d,lib/more}
 	touch "$T/box/etc/"{gone,d/a,d/b} "$T/box/lib/more/"{x,y}
 	find "$T/box" -exec touch -h -d '2001-02-03 04:05:06 UTC' {} +
 	tar -C "$T/box" -cf "$T/box.tar" .

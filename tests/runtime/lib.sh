@@ -75,6 +75,47 @@ store() {
 # What podman and the like are started by: nothing for root.
 as=()
 
+# user [SUBIDS]: from now on as user 4242, who has these subordinate ids (FIRST:NUMBER). He is there for this script alone:
+# the files that name him are seen in its mount namespace only.
+user() {
+	local id=4242 file
+	need setpriv
+	! getent passwd $id >/dev/null || skip "user $id is somebody"
+	for file in passwd group subuid subgid; do
+		cat /etc/$file >"$T/$file" 2>/dev/null
+		case $file in
+		passwd) echo "plytest:x:$id:$id::$HOME:/bin/bash" ;;
+		group) echo "plytest:x:$id:" ;;
+		*) [ $# = 0 ] || echo "plytest:$1" ;;
+		esac >>"$T/$file"
+		[ -e /etc/$file ] || skip "no /etc/$file"
+		mount --bind "$T/$file" /etc/$file || skip "no bind mounts"
+	done
+	mkdir -m 700 "$T/xdg" "$T/tmp"
+	chown -R $id:$id "$HOME" "$T/xdg" "$T/tmp"
+	as=(setpriv --reuid "$id" --regid "$id" --init-groups env -C "$HOME" XDG_RUNTIME_DIR="$T/xdg" TMPDIR="$T/tmp" USER=plytest)
+}
+
+# own: the present store is the user's
+own() {
+	chown -R 4242:4242 "$S"
+}
+
+# end_user: podman leaves a process that holds the user's name space
+end_user() {
+	kill "$(cat "$T/xdg/libpod/tmp/pause.pid" "$S/run/libpod/pause.pid" 2>/dev/null | head -n 1)" || fail "no pause process"
+}
+
+# small_root DIR: busybox and the links that shells need
+small_root() {
+	local name
+	need busybox
+	mkdir -p "$1/"{bin,etc,tmp,lib}
+	cp "$(command -v busybox)" "$1/bin/busybox"
+	for name in sh ls cat rm ln mkdir mv sleep touch find sort stat id chown chmod grep; do ln "$1/bin/busybox" "$1/bin/$name"; done
+	echo root:x:0:0::/:/bin/sh >"$1/etc/passwd"
+}
+
 # run COMMAND...: quietly; what it says if it fails ends the part
 run() {
 	local said

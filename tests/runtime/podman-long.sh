@@ -58,7 +58,7 @@ at_once() {
 	done
 	for i in 1 20; do
 		said=$(says podman diff "c$i")
-		grep -qx "A /etc/mine" <<<"$said" || fail "container $i: diff has no /etc/mine"
+		grep -qx "A /etc/mine" <<<"$said" || fail "container $i: no /etc/mine in diff: $(grep -c . <<<"$said") lines, $(head -n 20 <<<"$said")"
 	done
 	no_containers
 }

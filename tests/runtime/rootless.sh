@@ -3,31 +3,7 @@
 # only: check-all
 # timeout: 600
 . "$(dirname "$0")/lib.sh"
-need newuidmap newgidmap setpriv
-
-# The user is there for this script alone: the files that name him are seen in its mount namespace only.
-user() {
-	local id=4242 file
-	! getent passwd $id >/dev/null || skip "user $id is somebody"
-	for file in passwd group subuid subgid; do
-		cat /etc/$file >"$T/$file" 2>/dev/null
-		case $file in
-		passwd) echo "plytest:x:$id:$id::$HOME:/bin/bash" ;;
-		group) echo "plytest:x:$id:" ;;
-		*) echo "plytest:2000000:65536" ;;
-		esac >>"$T/$file"
-		[ -e /etc/$file ] || skip "no /etc/$file"
-		mount --bind "$T/$file" /etc/$file || skip "no bind mounts"
-	done
-	mkdir -m 700 "$T/xdg" "$T/tmp"
-	chown -R $id:$id "$HOME" "$T/xdg" "$T/tmp"
-	as=(setpriv --reuid "$id" --regid "$id" --init-groups env -C "$HOME" XDG_RUNTIME_DIR="$T/xdg" TMPDIR="$T/tmp" USER=plytest)
-}
-
-# own: the present store is the user's
-own() {
-	chown -R 4242:4242 "$S"
-}
+need newuidmap newgidmap
 
 works() {
 	base_image
@@ -81,11 +57,11 @@ as_by_root() {
 ended() {
 	no_containers
 	run podman rmi -fa
-	kill "$(cat "$T/xdg/libpod/tmp/pause.pid" "$S/run/libpod/pause.pid" 2>/dev/null | head -n 1)" || fail "no pause process"
+	end_user
 	eq "layers" "" "$(find "$S/graph/overlay" -maxdepth 2 -name diff)"
 }
 
-user
+user 2000000:65536
 store user "$PLYFS"
 own
 check "packages, users, owners and links in a container" works
