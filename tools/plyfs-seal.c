@@ -12,10 +12,7 @@
 #include "common/busy.h"
 #include "common/interrupt.h"
 #include "common/manifest.h"
-#include "common/staging.h"
-
-#define SUFFIX ".seal"
-#define OUT_SIZE 65536
+#include "common/sealing.h"
 
 enum {
 	OPT_VERIFY = 256,
@@ -47,22 +44,12 @@ static const struct ply_tool tool = {
 	.takes_no_stack = 1,
 };
 
-/* What goes to the manifest, through a buffer; nowhere where fd is -1. */
-struct out {
-	int fd;
-	off_t at;
-	size_t n;
-	struct ply_sha256 *sha;
-	char buf[OUT_SIZE];
-};
-
 struct seal {
 	struct ply_args args;
 	const char *layer;
 	char *file; /* the manifest */
 	unsigned scope;
 	int fd; /* the layer */
-	struct out out;
 	struct ply_manifest manifest;
 	char digest[PLY_SHA256_HEX];
 	const char *line; /* being compared */
@@ -75,142 +62,21 @@ struct seal {
 
 static void complain(struct seal *s, const char *what, const char *path, int err)
 {
-	if (!s->trouble && err == -ESTALE)
-		s->trouble = "it was changed meanwhile";
-	if (!s->trouble && err == -EXDEV)
-		s->trouble = "something is mounted there";
-	ply_complain_of(what, path, err, s->trouble);
+	ply_complain_of(what, path, err, s->trouble ? s->trouble : ply_seal_trouble(err));
 }
 
 /* ---- the manifest ---- */
 
-static int flush(struct out *out)
-{
-	size_t done = 0;
-
-	while (out->fd >= 0 && done < out->n) {
-		ssize_t n = sys_pwrite(out->fd, out->buf + done, out->n - done, out->at);
-
-		if (n <= 0)
-			return n ? (int)n : -EIO;
-		done += (size_t)n;
-		out->at += n;
-	}
-	out->n = 0;
-	return 0;
-}
-
-static int put(struct out *out, const char *text)
-{
-	size_t left = strlen(text);
-
-	ply_sha256_add(out->sha, text, left);
-	while (left) {
-		size_t len = left < OUT_SIZE - out->n ? left : OUT_SIZE - out->n;
-		int err;
-
-		memcpy(out->buf + out->n, text, len);
-		out->n += len;
-		text += len;
-		left -= len;
-		err = out->n == OUT_SIZE ? flush(out) : 0;
-		if (err)
-			return err;
-	}
-	return 0;
-}
-
-static int put_line(void *arg, const char *line)
-{
-	struct seal *s = arg;
-	int err = put(&s->out, line);
-
-	if (s->args.cli.verbose) {
-		ply_progress_pause();
-		fprintf(stderr, "%s\n", line);
-		ply_progress_resume();
-	}
-	return err ? err : put(&s->out, "\n");
-}
-
-/* The last line is the digest of all before it. */
-static int put_seal(struct seal *s)
-{
-	int err = ply_sha256_take(s->out.sha, s->digest);
-
-	if (!err)
-		err = put(&s->out, PLY_MANIFEST_SEAL);
-	if (!err)
-		err = put(&s->out, s->digest);
-	if (!err)
-		err = put(&s->out, "\n");
-	return err ? err : flush(&s->out);
-}
-
-static int scan(struct seal *s, int (*line)(void *arg, const char *line))
-{
-	struct ply_manifest_scan scan = { .scope = s->scope,
-					  .line = line,
-					  .arg = s,
-					  .entries = &s->progress.entries,
-					  .bytes = &s->progress.data.copied };
-	char *where;
-	int err;
-
-	s->progress.what = s->scope & PLY_SCOPE_DATA ? "reading" : "looking";
-	ply_progress_start(&s->progress, s->args.cli.progress);
-	err = ply_manifest_scan(&scan, s->fd, &where);
-	ply_progress_end();
-	if (err)
-		complain(s, "cannot read", where ? where : s->layer, err);
-	free(where);
-	return err;
-}
-
-static int write_manifest(struct seal *s, struct ply_staging *staging)
-{
-	char head[PLY_MANIFEST_HEAD_MAX];
-	struct statx layer;
-	int err = ply_staging_open_file(staging, s->file);
-
-	if (err == -EEXIST)
-		s->trouble = "it exists, and is not a file";
-	if (!err)
-		err = sys_statx(s->fd, "", STATX_INO, &layer);
-	if (!err && ply_layer_is_below(staging->parent, &layer) > 0) {
-		s->trouble = "it would lie within the layer";
-		err = -EINVAL;
-	}
-	if (!err && !s->args.set['n'])
-		err = ply_staging_make_file(staging);
-	s->out.fd = staging->fd;
-	s->out.sha = err ? NULL : ply_sha256_new();
-	if (!err && !s->out.sha)
-		err = -ENOMEM;
-	ply_manifest_head(s->scope, head);
-	if (!err)
-		err = put(&s->out, head);
-	return err;
-}
-
 static int seal(struct seal *s)
 {
-	struct ply_staging staging;
-	int err = write_manifest(s, &staging), is_told = 0;
+	struct ply_sealing sealing = { .scope = s->scope,
+				       .is_dry = s->args.set['n'],
+				       .tells = s->args.cli.verbose,
+				       .progress = &s->progress,
+				       .wish = s->args.cli.progress };
+	int err = ply_seal(&sealing, s->fd, s->layer, s->file);
 
-	if (!err) {
-		err = scan(s, put_line);
-		is_told = err != 0;
-	}
-	if (!err)
-		err = put_seal(s);
-	if (!err && !s->args.set['n'])
-		err = ply_staging_publish_file(&staging);
-	ply_interrupt_end();
-	if (err && !is_told)
-		complain(s, "cannot write", s->file, err);
-	ply_sha256_free(s->out.sha);
-	ply_staging_close(&staging);
+	strcpy(s->digest, sealing.digest);
 	return err;
 }
 
@@ -345,6 +211,26 @@ static int load(struct seal *s)
 	return err;
 }
 
+static int scan(struct seal *s)
+{
+	struct ply_manifest_scan scan = { .scope = s->scope,
+					  .line = check_line,
+					  .arg = s,
+					  .entries = &s->progress.entries,
+					  .bytes = &s->progress.data.copied };
+	char *where;
+	int err;
+
+	s->progress.what = s->scope & PLY_SCOPE_DATA ? "reading" : "looking";
+	ply_progress_start(&s->progress, s->args.cli.progress);
+	err = ply_manifest_scan(&scan, s->fd, &where);
+	ply_progress_end();
+	if (err)
+		complain(s, "cannot read", where ? where : s->layer, err);
+	free(where);
+	return err;
+}
+
 static int verify(struct seal *s)
 {
 	int err = load(s);
@@ -354,36 +240,13 @@ static int verify(struct seal *s)
 	note_scope(s);
 	s->scope &= s->manifest.scope;
 	strcpy(s->digest, s->manifest.seal);
-	err = scan(s, check_line);
+	err = scan(s);
 	if (!err)
 		tell_missing(s, NULL);
 	return err;
 }
 
 /* ---- the program ---- */
-
-/* LAYER.seal, unless told. NULL when the path ends in no name. */
-static char *default_file(const char *layer)
-{
-	size_t len = strlen(layer);
-	const char *name;
-	char *file;
-
-	while (len && layer[len - 1] == '/')
-		len--;
-	file = malloc(len + sizeof(SUFFIX));
-	if (!file)
-		abort();
-	memcpy(file, layer, len);
-	file[len] = '\0';
-	name = strrchr(file, '/') ? strrchr(file, '/') + 1 : file;
-	if (!*name || !strcmp(name, ".") || !strcmp(name, "..")) {
-		free(file);
-		return NULL;
-	}
-	strcpy(file + len, SUFFIX);
-	return file;
-}
 
 static int open_layer(struct seal *s)
 {
@@ -454,7 +317,7 @@ static void take_args(struct seal *s)
 		s->scope = 0;
 	if (!a->set[OPT_NO_DIR_MTIME])
 		s->scope |= PLY_SCOPE_DIR_MTIME;
-	s->file = a->set['o'] ? strdup(a->value['o']) : default_file(s->layer);
+	s->file = a->set['o'] ? strdup(a->value['o']) : ply_seal_file(s->layer);
 	if (!s->file)
 		ply_args_refuse(&tool,
 				"the layer's path ends in no name: where is its manifest? (-o)");
