@@ -10,15 +10,18 @@
 #include "base/sys.h"
 #include "common/args.h"
 #include "common/busy.h"
+#include "common/composefs.h"
 #include "common/interrupt.h"
 #include "common/manifest.h"
 #include "common/sealing.h"
+#include "common/textfile.h"
 
 enum {
 	OPT_VERIFY = 256,
 	OPT_FAST,
 	OPT_VERITY,
 	OPT_NO_DIR_MTIME,
+	OPT_COMPOSEFS,
 };
 
 static const struct ply_own_option own[] = {
@@ -27,13 +30,14 @@ static const struct ply_own_option own[] = {
 	{ OPT_FAST, "fast", NULL, "metadata and sizes only, without reading data" },
 	{ OPT_VERITY, "verity", NULL, "digests of data as the kernel's fs-verity has them" },
 	{ OPT_NO_DIR_MTIME, "no-dir-mtime", NULL, "without the times of directories" },
+	{ OPT_COMPOSEFS, "composefs", NULL, "what mkcomposefs reads, to stdout or to -o FILE" },
 	{ 'n', "dry-run", NULL, "write no manifest, only print the seal" },
 	{ 0 },
 };
 
 static const struct ply_tool tool = {
 	.usage =
-		"[--verify] [-o FILE] [--fast | --verity] [--no-dir-mtime] [-n] [-j] [-q] [-v] LAYER",
+		"[--verify] [-o FILE] [--fast | --verity] [--no-dir-mtime] [--composefs] [-n] [-j] [-q] [-v] LAYER",
 	.text = "Writes the manifest of a layer to LAYER.seal and prints its digest, the seal. With --verify\n"
 		"names what of the layer is not as the manifest says.\n"
 		"Exit status: 0 done, 1 something differs, 2 trouble, 3 the layer is in use.\n",
@@ -77,6 +81,61 @@ static int seal(struct seal *s)
 	int err = ply_seal(&sealing, s->fd, s->layer, s->file);
 
 	strcpy(s->digest, sealing.digest);
+	return err;
+}
+
+/* ---- for composefs ---- */
+
+static int put_dump(void *arg, const char *line)
+{
+	struct ply_textfile *file = arg;
+
+	return file ? ply_textfile_put(file, line) : fputs(line, stdout) < 0 ? -EIO : 0;
+}
+
+static int dump(struct seal *s, struct ply_textfile *file)
+{
+	struct ply_composefs c = { .line = put_dump,
+				   .arg = file,
+				   .entries = &s->progress.entries,
+				   .bytes = &s->progress.data.copied };
+	char *where;
+	int err;
+
+	s->progress.what = "reading";
+	ply_progress_start(&s->progress, s->args.cli.progress);
+	err = ply_composefs_dump(&c, s->fd, &where);
+	ply_progress_end();
+	ply_interrupt_end();
+	if (err)
+		ply_complain_of("cannot dump", where ? where : s->layer, err,
+				c.trouble ? c.trouble : ply_seal_trouble(err));
+	free(where);
+	return err;
+}
+
+static int dump_to_file(struct seal *s)
+{
+	struct ply_textfile *file = calloc(1, sizeof(*file));
+	struct ply_staging staging;
+	int err = ply_seal_open_file(&staging, s->fd, s->file, &s->trouble), is_told = 0;
+
+	if (!err)
+		err = file ? ply_staging_make_file(&staging) : -ENOMEM;
+	if (!err) {
+		file->fd = staging.fd;
+		err = dump(s, file);
+		is_told = err != 0;
+	}
+	if (!err)
+		err = ply_textfile_flush(file);
+	if (!err)
+		err = ply_staging_publish_file(&staging);
+	ply_interrupt_end();
+	if (err && !is_told)
+		complain(s, "cannot write", s->file, err);
+	free(file);
+	ply_staging_close(&staging);
 	return err;
 }
 
@@ -288,10 +347,13 @@ static int run(struct seal *s)
 {
 	int err = open_layer(s);
 
-	if (!err)
+	if (!err && s->args.set[OPT_COMPOSEFS])
+		err = s->args.set['o'] ? dump_to_file(s) : dump(s, NULL);
+	else if (!err)
 		err = s->args.set[OPT_VERIFY] ? verify(s) : seal(s);
 	ply_interrupt_end();
-	if (!err)
+	/* On stdout there may be the dump. */
+	if (!err && !s->args.set[OPT_COMPOSEFS])
 		summary(s);
 	if (s->fd >= 0)
 		sys_close(s->fd);
@@ -309,6 +371,10 @@ static void take_args(struct seal *s)
 		ply_args_refuse(&tool, a->set[OPT_FAST]
 					       ? "--fast reads no data for --verity"
 					       : "the manifest says by itself what it has");
+	if (a->set[OPT_COMPOSEFS] &&
+	    (a->set[OPT_VERIFY] || a->set[OPT_FAST] || a->set[OPT_VERITY] ||
+	     a->set[OPT_NO_DIR_MTIME] || a->set['n'] || a->cli.json))
+		ply_args_refuse(&tool, "--composefs is always the same, whatever the manifest has");
 	if (a->set[OPT_VERIFY])
 		s->scope = PLY_SCOPE_DATA;
 	else

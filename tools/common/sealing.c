@@ -1,4 +1,4 @@
-/* The manifest goes through a buffer, and its digest with it. */
+/* The manifest goes to its file and into its digest, line by line. */
 #include "sealing.h"
 
 #include <errno.h>
@@ -10,54 +10,21 @@
 #include "base/sys.h"
 #include "interrupt.h"
 #include "staging.h"
+#include "textfile.h"
 
 #define SUFFIX ".seal"
-#define OUT_SIZE 65536
 
-/* What goes to the manifest; nowhere where fd is -1. */
+/* What goes to the manifest. */
 struct out {
 	struct ply_sealing *s;
-	int fd;
-	off_t at;
-	size_t n;
 	struct ply_sha256 *sha;
-	char buf[OUT_SIZE];
+	struct ply_textfile file;
 };
-
-static int flush(struct out *out)
-{
-	size_t done = 0;
-
-	while (out->fd >= 0 && done < out->n) {
-		ssize_t n = sys_pwrite(out->fd, out->buf + done, out->n - done, out->at);
-
-		if (n <= 0)
-			return n ? (int)n : -EIO;
-		done += (size_t)n;
-		out->at += n;
-	}
-	out->n = 0;
-	return 0;
-}
 
 static int put(struct out *out, const char *text)
 {
-	size_t left = strlen(text);
-
-	ply_sha256_add(out->sha, text, left);
-	while (left) {
-		size_t len = left < OUT_SIZE - out->n ? left : OUT_SIZE - out->n;
-		int err;
-
-		memcpy(out->buf + out->n, text, len);
-		out->n += len;
-		text += len;
-		left -= len;
-		err = out->n == OUT_SIZE ? flush(out) : 0;
-		if (err)
-			return err;
-	}
-	return 0;
+	ply_sha256_add(out->sha, text, strlen(text));
+	return ply_textfile_put(&out->file, text);
 }
 
 static int put_line(void *arg, const char *line)
@@ -84,7 +51,7 @@ static int put_seal(struct out *out)
 		err = put(out, out->s->digest);
 	if (!err)
 		err = put(out, "\n");
-	return err ? err : flush(out);
+	return err ? err : ply_textfile_flush(&out->file);
 }
 
 const char *ply_seal_trouble(int err)
@@ -94,21 +61,20 @@ const char *ply_seal_trouble(int err)
 	return err == -EXDEV ? "something is mounted there" : NULL;
 }
 
-static int open_manifest(struct ply_sealing *s, struct ply_staging *staging, int fd,
-			 const char *file)
+int ply_seal_open_file(struct ply_staging *staging, int fd, const char *file, const char **trouble)
 {
 	struct statx layer;
 	int err = ply_staging_open_file(staging, file);
 
 	if (err == -EEXIST)
-		s->trouble = "it exists, and is not a file";
+		*trouble = "it exists, and is not a file";
 	if (!err)
 		err = sys_statx(fd, "", STATX_INO, &layer);
 	if (!err && ply_layer_is_below(staging->parent, &layer) > 0) {
-		s->trouble = "it would lie within the layer";
+		*trouble = "it would lie within the layer";
 		err = -EINVAL;
 	}
-	return err || s->is_dry ? err : ply_staging_make_file(staging);
+	return err;
 }
 
 /* -1 when the error was told. */
@@ -158,10 +124,12 @@ int ply_seal(struct ply_sealing *s, int fd, const char *layer, const char *file)
 {
 	struct out *out = calloc(1, sizeof(*out));
 	struct ply_staging staging;
-	int err = open_manifest(s, &staging, fd, file);
+	int err = ply_seal_open_file(&staging, fd, file, &s->trouble);
 
+	if (!err && !s->is_dry)
+		err = ply_staging_make_file(&staging);
 	if (!err && out)
-		*out = (struct out){ .s = s, .fd = staging.fd, .sha = ply_sha256_new() };
+		*out = (struct out){ .s = s, .file.fd = staging.fd, .sha = ply_sha256_new() };
 	if (!err && (!out || !out->sha))
 		err = -ENOMEM;
 	if (err) {

@@ -4,6 +4,7 @@
 
 #include "manifest.h"
 #include "progress.h"
+#include "staging.h"
 
 struct ply_sealing {
 	unsigned
@@ -20,6 +21,8 @@ struct ply_sealing {
 int ply_seal(struct ply_sealing *s, int fd, const char *layer, const char *file);
 /* LAYER.seal; NULL when the path ends in no name. The caller frees it. */
 char *ply_seal_file(const char *layer);
+/* As ply_staging_open_file, for a file that must not lie within the layer fd. */
+int ply_seal_open_file(struct ply_staging *staging, int fd, const char *file, const char **trouble);
 /* What an error of reading a layer means that others are at work on. */
 const char *ply_seal_trouble(int err);
 
