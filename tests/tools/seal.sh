@@ -411,7 +411,7 @@ composefs() {
 	chmod 4755 "$S/big"
 	ln "$S/big" "$S/a dir/also"
 	ln "$S/big" "$S/z"
-	ln -s - "$S/link"
+	ln -s -- - "$S/link"
 	ln -s 'to a\b' "$S/link2"
 	mkfifo "$S/fifo"
 	mknod "$S/dev" b 259 300
