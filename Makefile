@@ -100,8 +100,8 @@ $(BUILD)/plyfs: $(call objects,$(wire_src)) $(LIB)
 	@echo "  LD    $@"
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(FUSE_LIBS) $(XXH_LIBS)
 
-# Only the tool that asks for digests is linked with what computes them.
-$(BUILD)/plyfs-seal: TOOL_LIBS = $(CRYPTO_LIBS)
+# Only the tools that ask for digests are linked with what computes them.
+$(BUILD)/plyfs-seal $(BUILD)/plyfs-snapshot: TOOL_LIBS = $(CRYPTO_LIBS)
 $(tools): $(BUILD)/%: $(OBJ)/tools/%.o $(COMMON) $(LIB)
 	@echo "  LD    $@"
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(TOOL_LIBS) $(XXH_LIBS)

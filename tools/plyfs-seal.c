@@ -10,18 +10,18 @@
 #include "base/sys.h"
 #include "common/args.h"
 #include "common/busy.h"
+#include "common/composefs.h"
 #include "common/interrupt.h"
 #include "common/manifest.h"
-#include "common/staging.h"
-
-#define SUFFIX ".seal"
-#define OUT_SIZE 65536
+#include "common/sealing.h"
+#include "common/textfile.h"
 
 enum {
 	OPT_VERIFY = 256,
 	OPT_FAST,
 	OPT_VERITY,
 	OPT_NO_DIR_MTIME,
+	OPT_COMPOSEFS,
 };
 
 static const struct ply_own_option own[] = {
@@ -30,13 +30,14 @@ static const struct ply_own_option own[] = {
 	{ OPT_FAST, "fast", NULL, "metadata and sizes only, without reading data" },
 	{ OPT_VERITY, "verity", NULL, "digests of data as the kernel's fs-verity has them" },
 	{ OPT_NO_DIR_MTIME, "no-dir-mtime", NULL, "without the times of directories" },
+	{ OPT_COMPOSEFS, "composefs", NULL, "what mkcomposefs reads, to stdout or to -o FILE" },
 	{ 'n', "dry-run", NULL, "write no manifest, only print the seal" },
 	{ 0 },
 };
 
 static const struct ply_tool tool = {
 	.usage =
-		"[--verify] [-o FILE] [--fast | --verity] [--no-dir-mtime] [-n] [-j] [-q] [-v] LAYER",
+		"[--verify] [-o FILE] [--fast | --verity] [--no-dir-mtime] [--composefs] [-n] [-j] [-q] [-v] LAYER",
 	.text = "Writes the manifest of a layer to LAYER.seal and prints its digest, the seal. With --verify\n"
 		"names what of the layer is not as the manifest says.\n"
 		"Exit status: 0 done, 1 something differs, 2 trouble, 3 the layer is in use.\n",
@@ -47,22 +48,12 @@ static const struct ply_tool tool = {
 	.takes_no_stack = 1,
 };
 
-/* What goes to the manifest, through a buffer; nowhere where fd is -1. */
-struct out {
-	int fd;
-	off_t at;
-	size_t n;
-	struct ply_sha256 *sha;
-	char buf[OUT_SIZE];
-};
-
 struct seal {
 	struct ply_args args;
 	const char *layer;
 	char *file; /* the manifest */
 	unsigned scope;
 	int fd; /* the layer */
-	struct out out;
 	struct ply_manifest manifest;
 	char digest[PLY_SHA256_HEX];
 	const char *line; /* being compared */
@@ -75,141 +66,75 @@ struct seal {
 
 static void complain(struct seal *s, const char *what, const char *path, int err)
 {
-	if (!s->trouble && err == -ESTALE)
-		s->trouble = "it was changed meanwhile";
-	if (!s->trouble && err == -EXDEV)
-		s->trouble = "something is mounted there";
-	ply_complain_of(what, path, err, s->trouble);
+	ply_complain_of(what, path, err, s->trouble ? s->trouble : ply_seal_trouble(err));
 }
 
 /* ---- the manifest ---- */
 
-static int flush(struct out *out)
+static int seal(struct seal *s)
 {
-	size_t done = 0;
+	struct ply_sealing sealing = { .scope = s->scope,
+				       .is_dry = s->args.set['n'],
+				       .tells = s->args.cli.verbose,
+				       .progress = &s->progress,
+				       .wish = s->args.cli.progress };
+	int err = ply_seal(&sealing, s->fd, s->layer, s->file);
 
-	while (out->fd >= 0 && done < out->n) {
-		ssize_t n = sys_pwrite(out->fd, out->buf + done, out->n - done, out->at);
-
-		if (n <= 0)
-			return n ? (int)n : -EIO;
-		done += (size_t)n;
-		out->at += n;
-	}
-	out->n = 0;
-	return 0;
+	strcpy(s->digest, sealing.digest);
+	return err;
 }
 
-static int put(struct out *out, const char *text)
+/* ---- for composefs ---- */
+
+static int put_dump(void *arg, const char *line)
 {
-	size_t left = strlen(text);
+	struct ply_textfile *file = arg;
 
-	ply_sha256_add(out->sha, text, left);
-	while (left) {
-		size_t len = left < OUT_SIZE - out->n ? left : OUT_SIZE - out->n;
-		int err;
-
-		memcpy(out->buf + out->n, text, len);
-		out->n += len;
-		text += len;
-		left -= len;
-		err = out->n == OUT_SIZE ? flush(out) : 0;
-		if (err)
-			return err;
-	}
-	return 0;
+	return file ? ply_textfile_put(file, line) : fputs(line, stdout) < 0 ? -EIO : 0;
 }
 
-static int put_line(void *arg, const char *line)
+static int dump(struct seal *s, struct ply_textfile *file)
 {
-	struct seal *s = arg;
-	int err = put(&s->out, line);
-
-	if (s->args.cli.verbose) {
-		ply_progress_pause();
-		fprintf(stderr, "%s\n", line);
-		ply_progress_resume();
-	}
-	return err ? err : put(&s->out, "\n");
-}
-
-/* The last line is the digest of all before it. */
-static int put_seal(struct seal *s)
-{
-	int err = ply_sha256_take(s->out.sha, s->digest);
-
-	if (!err)
-		err = put(&s->out, PLY_MANIFEST_SEAL);
-	if (!err)
-		err = put(&s->out, s->digest);
-	if (!err)
-		err = put(&s->out, "\n");
-	return err ? err : flush(&s->out);
-}
-
-static int scan(struct seal *s, int (*line)(void *arg, const char *line))
-{
-	struct ply_manifest_scan scan = { .scope = s->scope,
-					  .line = line,
-					  .arg = s,
-					  .entries = &s->progress.entries,
-					  .bytes = &s->progress.data.copied };
+	struct ply_composefs c = { .line = put_dump,
+				   .arg = file,
+				   .entries = &s->progress.entries,
+				   .bytes = &s->progress.data.copied };
 	char *where;
 	int err;
 
-	s->progress.what = s->scope & PLY_SCOPE_DATA ? "reading" : "looking";
+	s->progress.what = "reading";
 	ply_progress_start(&s->progress, s->args.cli.progress);
-	err = ply_manifest_scan(&scan, s->fd, &where);
+	err = ply_composefs_dump(&c, s->fd, &where);
 	ply_progress_end();
+	ply_interrupt_end();
 	if (err)
-		complain(s, "cannot read", where ? where : s->layer, err);
+		ply_complain_of("cannot dump", where ? where : s->layer, err,
+				c.trouble ? c.trouble : ply_seal_trouble(err));
 	free(where);
 	return err;
 }
 
-static int write_manifest(struct seal *s, struct ply_staging *staging)
+static int dump_to_file(struct seal *s)
 {
-	char head[PLY_MANIFEST_HEAD_MAX];
-	struct statx layer;
-	int err = ply_staging_open_file(staging, s->file);
-
-	if (err == -EEXIST)
-		s->trouble = "it exists, and is not a file";
-	if (!err)
-		err = sys_statx(s->fd, "", STATX_INO, &layer);
-	if (!err && ply_layer_is_below(staging->parent, &layer) > 0) {
-		s->trouble = "it would lie within the layer";
-		err = -EINVAL;
-	}
-	if (!err && !s->args.set['n'])
-		err = ply_staging_make_file(staging);
-	s->out.fd = staging->fd;
-	s->out.sha = err ? NULL : ply_sha256_new();
-	if (!err && !s->out.sha)
-		err = -ENOMEM;
-	ply_manifest_head(s->scope, head);
-	if (!err)
-		err = put(&s->out, head);
-	return err;
-}
-
-static int seal(struct seal *s)
-{
+	struct ply_textfile *file = calloc(1, sizeof(*file));
 	struct ply_staging staging;
-	int err = write_manifest(s, &staging), is_told = 0;
+	int err = ply_seal_open_file(&staging, s->fd, s->file, &s->trouble), is_told = 0;
 
+	if (!err)
+		err = file ? ply_staging_make_file(&staging) : -ENOMEM;
 	if (!err) {
-		err = scan(s, put_line);
+		file->fd = staging.fd;
+		err = dump(s, file);
 		is_told = err != 0;
 	}
 	if (!err)
-		err = put_seal(s);
-	if (!err && !s->args.set['n'])
+		err = ply_textfile_flush(file);
+	if (!err)
 		err = ply_staging_publish_file(&staging);
 	ply_interrupt_end();
 	if (err && !is_told)
 		complain(s, "cannot write", s->file, err);
-	ply_sha256_free(s->out.sha);
+	free(file);
 	ply_staging_close(&staging);
 	return err;
 }
@@ -345,6 +270,26 @@ static int load(struct seal *s)
 	return err;
 }
 
+static int scan(struct seal *s)
+{
+	struct ply_manifest_scan scan = { .scope = s->scope,
+					  .line = check_line,
+					  .arg = s,
+					  .entries = &s->progress.entries,
+					  .bytes = &s->progress.data.copied };
+	char *where;
+	int err;
+
+	s->progress.what = s->scope & PLY_SCOPE_DATA ? "reading" : "looking";
+	ply_progress_start(&s->progress, s->args.cli.progress);
+	err = ply_manifest_scan(&scan, s->fd, &where);
+	ply_progress_end();
+	if (err)
+		complain(s, "cannot read", where ? where : s->layer, err);
+	free(where);
+	return err;
+}
+
 static int verify(struct seal *s)
 {
 	int err = load(s);
@@ -354,36 +299,13 @@ static int verify(struct seal *s)
 	note_scope(s);
 	s->scope &= s->manifest.scope;
 	strcpy(s->digest, s->manifest.seal);
-	err = scan(s, check_line);
+	err = scan(s);
 	if (!err)
 		tell_missing(s, NULL);
 	return err;
 }
 
 /* ---- the program ---- */
-
-/* LAYER.seal, unless told. NULL when the path ends in no name. */
-static char *default_file(const char *layer)
-{
-	size_t len = strlen(layer);
-	const char *name;
-	char *file;
-
-	while (len && layer[len - 1] == '/')
-		len--;
-	file = malloc(len + sizeof(SUFFIX));
-	if (!file)
-		abort();
-	memcpy(file, layer, len);
-	file[len] = '\0';
-	name = strrchr(file, '/') ? strrchr(file, '/') + 1 : file;
-	if (!*name || !strcmp(name, ".") || !strcmp(name, "..")) {
-		free(file);
-		return NULL;
-	}
-	strcpy(file + len, SUFFIX);
-	return file;
-}
 
 static int open_layer(struct seal *s)
 {
@@ -425,10 +347,13 @@ static int run(struct seal *s)
 {
 	int err = open_layer(s);
 
-	if (!err)
+	if (!err && s->args.set[OPT_COMPOSEFS])
+		err = s->args.set['o'] ? dump_to_file(s) : dump(s, NULL);
+	else if (!err)
 		err = s->args.set[OPT_VERIFY] ? verify(s) : seal(s);
 	ply_interrupt_end();
-	if (!err)
+	/* On stdout there may be the dump. */
+	if (!err && !s->args.set[OPT_COMPOSEFS])
 		summary(s);
 	if (s->fd >= 0)
 		sys_close(s->fd);
@@ -446,6 +371,10 @@ static void take_args(struct seal *s)
 		ply_args_refuse(&tool, a->set[OPT_FAST]
 					       ? "--fast reads no data for --verity"
 					       : "the manifest says by itself what it has");
+	if (a->set[OPT_COMPOSEFS] &&
+	    (a->set[OPT_VERIFY] || a->set[OPT_FAST] || a->set[OPT_VERITY] ||
+	     a->set[OPT_NO_DIR_MTIME] || a->set['n'] || a->cli.json))
+		ply_args_refuse(&tool, "--composefs is always the same, whatever the manifest has");
 	if (a->set[OPT_VERIFY])
 		s->scope = PLY_SCOPE_DATA;
 	else
@@ -454,7 +383,7 @@ static void take_args(struct seal *s)
 		s->scope = 0;
 	if (!a->set[OPT_NO_DIR_MTIME])
 		s->scope |= PLY_SCOPE_DIR_MTIME;
-	s->file = a->set['o'] ? strdup(a->value['o']) : default_file(s->layer);
+	s->file = a->set['o'] ? strdup(a->value['o']) : ply_seal_file(s->layer);
 	if (!s->file)
 		ply_args_refuse(&tool,
 				"the layer's path ends in no name: where is its manifest? (-o)");

@@ -13,7 +13,6 @@
 #include "common/busy.h"
 #include "common/compare.h"
 #include "common/interrupt.h"
-#include "common/staging.h"
 #include "common/vacuum.h"
 
 enum {
@@ -101,32 +100,6 @@ static void summary(const struct ply_vacuum *v)
 
 /* ---- opening ---- */
 
-/* What lies in the upper would be compared with itself. */
-static int check_layout(struct ply_vacuum *v)
-{
-	struct statx upper, lower;
-	int err = sys_statx(v->upper, "", STATX_INO, &upper);
-
-	for (unsigned i = 1; !err && i < v->stack.n + v->stack.ndata; i++) {
-		int root = v->stack.layers[i].root, fd;
-
-		/* By its path, as the layer's own descriptor may be of a private copy of the mounts. */
-		fd = sys_open(AT_FDCWD, v->stack.layers[i].path, O_PATH | O_DIRECTORY, 0);
-		err = fd < 0 ? fd : sys_statx(root, "", STATX_INO, &lower);
-		if (!err && (ply_layer_is_below(fd, &upper) > 0 ||
-			     ply_layer_is_below(v->upper, &lower) > 0)) {
-			v->trouble = "it and the upper lie in one another";
-			err = -EINVAL;
-		}
-		if (fd >= 0)
-			sys_close(fd);
-		if (err)
-			ply_complain_of("cannot take the layer", v->stack.layers[i].path, err,
-					v->trouble);
-	}
-	return err;
-}
-
 static int is_for_dirs(void *arg, const char *name, unsigned char type, uint64_t ino)
 {
 	const struct ply_vacuum *v = arg;
@@ -175,7 +148,7 @@ static int open_all(struct ply_vacuum *v)
 	}
 	err = ply_stack_open(&v->stack, &v->args.paths);
 	if (!err)
-		err = check_layout(v);
+		err = ply_vacuum_check_layout(v);
 	if (!err)
 		err = open_index(v);
 	if (!err)

@@ -253,6 +253,29 @@ for number, status_wanted in (signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, -
 P
 }
 
+# What another program holds is not thawed by a snapshot, nor are its dirty pages waited for.
+held_by_others() {
+	mkdir "$D/new" "$L/d"
+	up
+	frozen <<'P'
+for how in CHANGES, ALL:
+    spit(m + "/d/dirty", "x" * 1000000)
+    os.stat(m)
+    freeze(how)
+    for options in [], ["--rotate"]:
+        tool = subprocess.run([snapshot, "-m", m, "--commit-timeout=1", *options, d + "/new/layer"],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+        eq("exit status: " + tool.stderr, 3, tool.returncode)
+        eq("what is said: " + tool.stderr, True, "another program holds the mount" in tool.stderr)
+        eq("frozen", True, is_frozen())
+        eq("left behind", [], os.listdir(d + "/new"))
+    thaw()
+eq("when it was thawed", 0, subprocess.call([snapshot, "-q", "-m", m, d + "/new/layer"], stdin=subprocess.DEVNULL))
+eq("frozen", False, is_frozen())
+P
+}
+
+holds "what another program has frozen stays frozen" held_by_others
 holds "a mount goes on when who froze it is killed" killed
 holds "a freeze ends by itself when its limit is over" limit
 holds "a freeze of changes lets open files be read" readers

@@ -80,7 +80,8 @@ long syscall(long number, ...)
 	for (int i = 0; i < 6; i++)
 		arg[i] = va_arg(ap, long);
 	va_end(ap);
-	if (number == NR_RENAMEAT2 || number == NR_FCHMODAT2 || number == NR_SETXATTRAT || number == NR_REMOVEXATTRAT)
+	if (number == NR_RENAMEAT2 || number == NR_FCHMODAT2 || number == NR_SETXATTRAT ||
+	    number == NR_REMOVEXATTRAT)
 		count();
 	return NEXT(long (*)(long, ...), "syscall")(number, arg[0], arg[1], arg[2], arg[3], arg[4],
 						    arg[5]);

@@ -393,6 +393,68 @@ words_of_all() {
 	tool 2 "$S" "$S"
 }
 
+# dumps LINE...: what composefs is told of the layer, a line each
+dumps() {
+	tool 0 --composefs "$S"
+	printf '%s\n' "${@//\\\\/\\}" | diff - "$T/out" || fail "another dump (>)"
+}
+
+composefs() {
+	need_root
+	rm -rf "$S"
+	mkdir -p "$S/a dir/sub" "$S/=x"
+	printf 'small\n=\\' >"$S/a dir/f"
+	printf '%s' - >"$S/dash"
+	: >"$S/empty"
+	head -c 65 /dev/zero >"$S/big"
+	chown 5:6 "$S/big"
+	chmod 4755 "$S/big"
+	ln "$S/big" "$S/a dir/also"
+	ln "$S/big" "$S/z"
+	ln -s -- - "$S/link"
+	ln -s 'to a\b' "$S/link2"
+	mkfifo "$S/fifo"
+	mknod "$S/dev" b 259 300
+	mknod "$S/gone" c 0 0
+	touch "$S/.wh.aufs"
+	setfattr -n trusted.overlay.opaque -v y "$S/a dir/sub"
+	setfattr -n user.a=b -v 0x00203d5c7e80 "$S/empty"
+	find "$S" -depth -exec touch -hd '2020-02-02 02:02:02.000000009 UTC' {} +
+	local t=1580608922.000000009 digest
+	digest=$(fsverity digest --compact "$S/big" 2>/dev/null || fsverity digest "$S/big" | sed 's/^sha256:\([0-9a-f]*\).*/\1/')
+	digest=${digest#sha256:}
+	dumps "/ 0 40755 1 0 0 0 $t - - -" \
+		"/.wh.aufs 0 100644 1 0 0 0 $t - - -" \
+		"/\\x3dx 0 40755 1 0 0 0 $t - - -" \
+		"/a\\x20dir 0 40755 1 0 0 0 $t - - -" \
+		"/a\\x20dir/also 65 104755 3 5 6 0 $t ${digest:0:2}/${digest:2} - $digest" \
+		"/a\\x20dir/f 8 100644 1 0 0 0 $t - small\\x0a\\x3d\\x5c -" \
+		"/a\\x20dir/sub 0 40755 1 0 0 0 $t - - - trusted.overlay.opaque=y" \
+		"/big 65 @104755 3 5 6 0 $t /a\\x20dir/also - -" \
+		"/dash 1 100644 1 0 0 0 $t - \\x2d -" \
+		"/dev 0 60644 1 0 0 $(python3 -c 'import os; print(os.makedev(259, 300))') $t - - -" \
+		"/empty 0 100644 1 0 0 0 $t - - - user.a\\x3db=\\x00\\x20\\x3d\\x5c~\\x80" \
+		"/fifo 0 10644 1 0 0 0 $t - - -" \
+		"/gone 0 20000 1 0 0 0 0.0 - - -" \
+		"/link 1 120777 1 0 0 0 $t \\x2d - -" \
+		"/link2 6 120777 1 0 0 0 $t to\\x20a\\x5cb - -" \
+		"/z 65 @104755 3 5 6 0 $t /a\\x20dir/also - -"
+	cp "$T/out" "$T/dump"
+	tool 0 --composefs -o "$T/file" "$S"
+	cmp "$T/file" "$T/dump"
+	eq "stdout" "" "$(cat "$T/out")"
+	tool 2 --composefs -o "$S/file" "$S"
+	tool 2 --composefs --fast "$S"
+	setfattr -n trusted.overlay.metacopy "$S/dash"
+	tool 2 --composefs -o "$T/file" "$S"
+	says "'dash': its data is in a layer below"
+	cmp "$T/file" "$T/dump"
+	rm "$S/dash"
+	if command -v mkcomposefs >/dev/null; then
+		mkcomposefs --from-file "$T/file" "$T/image" || fail "mkcomposefs does not take it"
+	fi
+}
+
 [ -x "$prog" ] || fail "there is no $prog"
 need setfattr setfacl setcap python3 strace rsync fsverity
 check "what is as it was matches" unchanged
@@ -401,6 +463,7 @@ check "each change that takes privilege, too" privileged_changes
 check "without data: metadata and sizes" fast
 check "digests as fs-verity has them" verity
 check "without times of directories" dir_mtime
+check "a layer in the words of composefs" composefs
 check "the same manifest on every file system, in every locale" anywhere
 check "whiteouts are just that" whiteouts
 check "hostile names" hostile

@@ -358,6 +358,99 @@ dry_run() {
 	nothing_left
 }
 
+# Names of the upper's own inodes, but of those with ties.
+linked() {
+	need_root
+	fresh
+	mkdir "$U/d"
+	echo data >"$U/d/f"
+	ln "$U/d/f" "$U/g"
+	ln -s f "$U/d/link"
+	echo tied >"$U/tied"
+	setfattr -n trusted.overlay.origin -v 0x00fb05 "$U/tied"
+	mknod "$U/gone" c 0 0
+	take 0 -n -j --link "$U" "$S"
+	eq "dry: linked, copied" "10 5" "$(field bytes_linked) $(field bytes_copied)"
+	take 0 -j --link "$U" "$S"
+	eq "linked, copied" "10 5" "$(field bytes_linked) $(field bytes_copied)"
+	[ "$U/d/f" -ef "$S/d/f" ] && [ "$U/d/f" -ef "$S/g" ] && [ "$U/d/link" -ef "$S/d/link" ] || fail "no links"
+	[ ! "$U/tied" -ef "$S/tied" ] || fail "the layer has an inode with ties"
+	eq "its marks" "" "$(getfattr -hd -m overlay "$S/tied" 2>&1)"
+	diff <(tree "$U" | grep -v gone) <(tree "$S" | grep -v gone) || fail "the layer differs"
+	rm -rf "$S"
+	mkdir -p "$T/other"
+	mount -t tmpfs other "$T/other"
+	take 0 -j --link "$U" "$T/other/layer"
+	eq "on another file system" 0 "$(field bytes_linked)"
+	umount "$T/other"
+	up
+	take 2 -m "$M" --link "$S"
+	down
+}
+
+# tree DIR: names, types, modes, data
+tree() {
+	(cd "$1" && find . -printf '%p %y %m %U:%G %l\n' | sort && find . -type f -print0 | sort -z | xargs -0r sha256sum)
+}
+
+# What was changed and changed back is not in the layer, and its stack shows the same; of a mount as well.
+vacuumed() {
+	need_root
+	fresh
+	mkdir -p "$L/same/deep" "$L/other"
+	echo low | tee "$L/same/f" "$L/same/deep/g" "$L/other/h" "$L/a" >/dev/null
+	ln "$L/same/f" "$L/same/f2"
+	up
+	chmod g+w "$M/same/deep/g" "$M/same/deep" "$M/other/h"
+	chmod g-w "$M/same/deep/g" "$M/same/deep"
+	echo more >>"$M/a"
+	rm "$M/other/h"
+	again
+	tree "$M" >"$T/wanted"
+	take 0 -j -m "$M" --vacuum "$T/live"
+	eq "left out of the mount's" 3 "$(field left_out)"
+	take 2 -m "$M" --vacuum --rotate "$S"
+	take 2 -m "$M" --vacuum -l "$L" "$S"
+	down
+	eq "the layer" "./a ./other ./other/h" "$(words find "$T/live" -mindepth 1 -printf './%P\n' | tr ' ' '\n' | sort | tr '\n' ' ' | sed 's/ $//')"
+	take 2 --vacuum "$U" "$S"
+	take 2 --vacuum -l "$U" "$U" "$S"
+	says "lie in one another"
+	take 0 -n -j --vacuum -l "$L" "$U" "$S"
+	eq "would be left out" 3 "$(field left_out)"
+	take 0 -j --vacuum -l "$L" "$U" "$S"
+	diff <(tree "$S") <(tree "$T/live") || fail "the layers differ"
+	mount_at "$M" "lowerdir=$S:$L"
+	tree "$M" | diff "$T/wanted" - || fail "another tree"
+	umount "$M"
+}
+
+# As plyfs-seal writes it.
+sealed() {
+	need_root
+	fresh
+	mkdir "$U/d"
+	echo data >"$U/d/f"
+	take 0 -j --seal "$U" "$S"
+	eq "the seal" "$(field seal)" "$("$BUILD/plyfs-seal" -n "$S")"
+	"$BUILD/plyfs-seal" --verify "$S" >"$T/out" || fail "$(cat "$T/out")"
+	up
+	echo x >"$M/new"
+	rm -f "$T/live.seal"
+	take 0 -m "$M" --rotate --seal "$T/rotated"
+	"$BUILD/plyfs-seal" --verify "$T/rotated" >"$T/out" || fail "$(cat "$T/out")"
+	echo y >"$M/new"
+	"$BUILD/plyfs-seal" --verify "$T/rotated" >"$T/out" || fail "$(cat "$T/out")"
+	mkdir "$T/second.seal"
+	echo z >"$M/new"
+	take 2 -m "$M" --seal "$T/second"
+	says "the layer is there, but not its seal"
+	[ -e "$T/second/new" ] || fail "there is no layer"
+	down
+	take 0 -n --seal "$U" "$T/third"
+	[ ! -e "$T/third.seal" ] || fail "a dry run seals"
+}
+
 # shares MKFS...: on a file system that can, data is shared and takes no room
 shares() {
 	fresh
@@ -464,6 +557,9 @@ check "a full disk leaves nothing" no_space
 check "any depth and width with few descriptors" deep
 check "a plain user's upper, and what cannot be kept is said" plain_user
 check "a dry run makes nothing" dry_run
+check "files are linked, but those with ties" linked
+check "what the layers below have is left out" vacuumed
+check "the layer is sealed" sealed
 check "data is shared on btrfs" shares mkfs.btrfs -q
 check "data is shared on xfs" shares mkfs.xfs -q -m reflink=1
 check "on another file system data is copied, holes stay" other_fs

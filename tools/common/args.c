@@ -157,7 +157,7 @@ static char *copy_or_die(const char *path)
 	return copy;
 }
 
-static void add_live_layer(struct ply_stack_paths *paths, const struct ply_ctl_layer *layer)
+void ply_args_add_live(struct ply_stack_paths *paths, const struct ply_ctl_layer *layer)
 {
 	char **bigger;
 
@@ -200,7 +200,7 @@ static void stack_of_mount(struct ply_args *a, const char *mountpoint)
 	for (unsigned i = 0; !err; i++) {
 		err = ply_live_layer(&live, i, &layer);
 		if (!err)
-			add_live_layer(&a->paths, &layer);
+			ply_args_add_live(&a->paths, &layer);
 	}
 	if (err == -ENOENT)
 		err = add_live_work(&a->paths, &live);

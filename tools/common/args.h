@@ -62,6 +62,9 @@ void ply_args_refuse(const struct ply_tool *tool, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3), noreturn));
 /* A list of lower layers in the words of mount: adds them to the paths, which are to be freed like a's own. */
 void ply_args_lowers(const struct ply_tool *tool, struct ply_stack_paths *paths, const char *text);
+/* A layer of a mount in use, told in the order of its stack. */
+struct ply_ctl_layer;
+void ply_args_add_live(struct ply_stack_paths *paths, const struct ply_ctl_layer *layer);
 void ply_args_free_paths(struct ply_stack_paths *paths);
 /* A number from 0 on of an option's value, or the end. */
 unsigned long ply_args_number(const struct ply_args *a, int letter);

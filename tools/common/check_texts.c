@@ -257,7 +257,8 @@ static void explain(const struct ply_finding_text *t)
 						"repaired by -y" };
 
 	printf("%s: %s, %s\n  %s\n  Cause: %s\n  Repair: %s\n", t->name,
-	       ply_severity_word(t->severity), remedies[t->remedy], t->meaning, t->cause, t->repair);
+	       ply_severity_word(t->severity), remedies[t->remedy], t->meaning, t->cause,
+	       t->repair);
 }
 
 int ply_explain(const char *name)

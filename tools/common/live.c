@@ -209,10 +209,22 @@ static int freeze(struct ply_live *live, struct ply_live_cut *cut)
 	return err == -ECANCELED ? -EBUSY : err;
 }
 
+/* To flush it would be to wait for its end. */
+static int look_for_holder(struct ply_live *live, struct ply_live_cut *cut)
+{
+	struct ply_ctl_status status;
+	int err = ply_live_status(live, &status);
+
+	cut->is_held = !err && status.flags & PLY_CTL_FROZEN;
+	return cut->is_held ? -EBUSY : err;
+}
+
 int ply_live_freeze(struct ply_live *live, struct ply_live_cut *cut)
 {
-	int err = get_ready(live, cut);
+	int err = look_for_holder(live, cut);
 
+	if (!err)
+		err = get_ready(live, cut);
 	if (err)
 		return err;
 	err = freeze(live, cut);

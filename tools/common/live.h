@@ -17,6 +17,7 @@ struct ply_live {
 struct ply_live_cut {
 	unsigned pause_ms; /* the longest freeze */
 	int keeps_redirects; /* else all that the upper has below is brought up: data, and what was moved */
+	int is_held;	     /* out: another program has frozen it */
 	int was_mapped; /* out: mapped files were written all the time, so their order is not kept */
 };
 
@@ -40,7 +41,8 @@ int ply_live_work(struct ply_live *live, struct ply_ctl_work *work);
 int ply_live_flush(struct ply_live *live);
 /*
  * Brings the upper up to date and freezes the mount so that nothing which the kernel holds is missing in it: if a write
- * is there, all that had ended before it began are. -EBUSY: not in time, and it is not frozen.
+ * is there, all that had ended before it began are. -EBUSY: not in time, and not frozen by this process; what another has
+ * frozen stays so.
  */
 int ply_live_freeze(struct ply_live *live, struct ply_live_cut *cut);
 /* Of a frozen mount: settles what is left. */

@@ -77,7 +77,11 @@ struct ply_vacuum {
 	uint64_t copies, copied_bytes; /* data that has a copy, of files that stay */
 };
 
-/* Everything returns 0 or -errno. An entry that cannot be read is complained of, and stays. */
+/*
+ * Everything returns 0 or -errno. An entry that cannot be read is complained of, and stays. Layers that lie in one another are
+ * an error that is told.
+ */
+int ply_vacuum_check_layout(struct ply_vacuum *v);
 int ply_vacuum_scan(struct ply_vacuum *v);
 void ply_vacuum_plan(struct ply_vacuum *v);
 /*

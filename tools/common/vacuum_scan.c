@@ -473,6 +473,32 @@ static int scan_dir(struct ply_vacuum *v, struct dir *d)
 	return err;
 }
 
+/* What lies in the upper would be compared with itself. */
+int ply_vacuum_check_layout(struct ply_vacuum *v)
+{
+	struct statx upper, lower;
+	int err = sys_statx(v->upper, "", STATX_INO, &upper);
+
+	for (unsigned i = 1; !err && i < v->stack.n + v->stack.ndata; i++) {
+		int root = v->stack.layers[i].root, fd;
+
+		/* By its path, as the layer's own descriptor may be of a private copy of the mounts. */
+		fd = sys_open(AT_FDCWD, v->stack.layers[i].path, O_PATH | O_DIRECTORY, 0);
+		err = fd < 0 ? fd : sys_statx(root, "", STATX_INO, &lower);
+		if (!err && (ply_layer_is_below(fd, &upper) > 0 ||
+			     ply_layer_is_below(v->upper, &lower) > 0)) {
+			v->trouble = "it and the upper lie in one another";
+			err = -EINVAL;
+		}
+		if (fd >= 0)
+			sys_close(fd);
+		if (err)
+			ply_complain_of("cannot take the layer", v->stack.layers[i].path, err,
+					v->trouble);
+	}
+	return err;
+}
+
 int ply_vacuum_scan(struct ply_vacuum *v)
 {
 	struct dir *root = calloc(1, sizeof(*root));
