@@ -81,37 +81,48 @@ static int name_there(const struct ply_attr_source *from, const char *attr,
 	return snprintf(as, PLY_XATTR_NAME_SIZE, "%s", attr) < PLY_XATTR_NAME_SIZE ? 0 : -ERANGE;
 }
 
+/* How many, or -errno. */
 static int copy_xattrs(const struct ply_attr_source *from, int fd, const char *name)
 {
 	struct value list = { 0 }, value = { 0 };
 	ssize_t n = ply_layer_lacks(from->layer, PLY_LACKS_XATTR) ? 0 : fetch(from, NULL, &list);
-	int err = 0;
+	int err = 0, copied = 0;
 
 	if (n == -EOPNOTSUPP)
 		ply_layer_set_lack(from->layer, PLY_LACKS_XATTR);
 	for (ssize_t pos = 0; pos < n && !err; pos += (ssize_t)strlen(list.at + pos) + 1) {
 		char as[PLY_XATTR_NAME_SIZE];
 
-		if (!name_there(from, list.at + pos, as))
-			err = copy_one(from, list.at + pos, as, &value, fd, name);
+		if (name_there(from, list.at + pos, as))
+			continue;
+		err = copy_one(from, list.at + pos, as, &value, fd, name);
+		copied++;
 	}
 	free(list.at);
 	free(value.at);
-	return n < 0 && n != -EOPNOTSUPP ? (int)n : err;
+	if (n < 0 && n != -EOPNOTSUPP)
+		return (int)n;
+	return err ? err : copied;
 }
+
+#define UNKNOWN_MODE ((mode_t)-1)
 
 /*
  * A new file has this process's owner already; most copies by root need no call. 1 when the owner stays
- * another, as the caller allows.
+ * another, as the caller allows. *mode: what the copy has afterwards, where that is known.
  */
 static int copy_owner(const struct ply_attr_source *from, const struct statx *stx, int fd,
-		      const char *name)
+		      const char *name, mode_t *mode)
 {
 	struct statx mine;
-	int err = sys_statx(fd, name, STATX_UID | STATX_GID, &mine);
+	int err = sys_statx(fd, name, STATX_MODE | STATX_UID | STATX_GID, &mine);
 
-	if (err || (mine.stx_uid == stx->stx_uid && mine.stx_gid == stx->stx_gid))
+	if (err)
 		return err;
+	if (mine.stx_uid == stx->stx_uid && mine.stx_gid == stx->stx_gid) {
+		*mode = mine.stx_mode & 07777;
+		return 0;
+	}
 	err = sys_chown(fd, name, stx->stx_uid, stx->stx_gid);
 	/* In a user namespace without a number for that owner nobody could give it. */
 	if (from->to && (err == -EINVAL || (err == -EPERM && from->to->is_lax)))
@@ -130,16 +141,21 @@ int ply_copy_attrs(const struct ply_attr_source *from, const struct statx *stx, 
 		{ .tv_sec = stx->stx_atime.tv_sec, .tv_nsec = stx->stx_atime.tv_nsec },
 		{ .tv_sec = stx->stx_mtime.tv_sec, .tv_nsec = stx->stx_mtime.tv_nsec },
 	};
+	mode_t has = UNKNOWN_MODE;
 	int aside = from->to && from->to->override;
-	int owner = aside ? 0 : copy_owner(from, stx, fd, name), err = owner < 0 ? owner : 0;
+	int owner = aside ? 0 : copy_owner(from, stx, fd, name, &has);
+	int copied = owner < 0 ? owner : copy_xattrs(from, fd, name), err = copied < 0 ? copied : 0;
 	/* Set-id bits give another owner's rights away. */
 	mode_t mode = stx->stx_mode & (owner ? 01777 : 07777);
 
-	if (!err)
-		err = copy_xattrs(from, fd, name);
+	if (from->nattrs && !err)
+		*from->nattrs = copied;
+	/* An access control list changes the mode. */
+	if (copied > 0)
+		has = UNKNOWN_MODE;
 	if (!err && aside)
 		err = ply_override_set(from->to, fd, name, stx);
-	else if (!err && !S_ISLNK(stx->stx_mode))
+	else if (!err && !S_ISLNK(stx->stx_mode) && has != mode)
 		err = sys_chmod(fd, name, mode);
 	return err ? err : sys_utimens(fd, name, times);
 }

@@ -18,9 +18,24 @@ struct ply_copied {
 
 /*
  * In datacopy.c: the first size bytes of file in to the empty file out, which lies in layer to; shared where
- * the file system can, else copied by the kernel, else by hand; holes stay. done may be NULL.
+ * the file system can, else copied by the kernel, else by hand; holes stay.
  */
-int ply_copy_data(struct ply_layer *to, int in, int out, off_t size, struct ply_copied *done);
+enum ply_copy_how {
+	PLY_COPY_ALL = 1 << 0, /* size is all that in has */
+	PLY_COPY_TO_CHANGE =
+		1 << 1, /* it is about to be written to: little is not worth being shared */
+};
+struct ply_data_copy {
+	struct ply_layer *to;
+	int in, out;
+	off_t size;
+	unsigned how;		 /* of enum ply_copy_how */
+	struct ply_copied *done; /* or NULL */
+};
+int ply_copy_data(const struct ply_data_copy *copy);
+
+/* Writes it all: 0, or -errno, and in *done how much of it. */
+int ply_write_all(int fd, const char *buf, size_t size, off_t off, size_t *done);
 
 /* An inode to take attributes from. name is empty when fd is the inode itself. */
 struct ply_attr_source {
@@ -37,7 +52,8 @@ struct ply_attr_source {
 	 * behind without a word, an owner that cannot be set is an error.
 	 */
 	int (*cannot_keep)(void *arg, const char *attr, int err);
-	void *arg; /* for both */
+	void *arg;   /* for both */
+	int *nattrs; /* NULL, or where to say how many xattrs there are to be copied */
 };
 
 /*

@@ -16,16 +16,15 @@ static void count(_Atomic uint64_t *bytes, off_t n)
 	atomic_fetch_add_explicit(bytes, (uint64_t)n, memory_order_relaxed);
 }
 
-static int write_all(int fd, const char *buf, size_t size, off_t off)
+int ply_write_all(int fd, const char *buf, size_t size, off_t off, size_t *done)
 {
-	while (size) {
-		ssize_t n = sys_pwrite(fd, buf, size, off);
+	*done = 0;
+	while (*done < size) {
+		ssize_t n = sys_pwrite(fd, buf + *done, size - *done, off + (off_t)*done);
 
 		if (n <= 0)
 			return n ? (int)n : -EIO;
-		buf += n;
-		size -= (size_t)n;
-		off += n;
+		*done += (size_t)n;
 	}
 	return 0;
 }
@@ -42,11 +41,12 @@ static int copy_by_hand(const struct copy *c, off_t off, off_t end, char *buf, s
 	while (off < end) {
 		size_t want = (off_t)size < end - off ? size : (size_t)(end - off);
 		ssize_t n = sys_pread(c->in, buf, want, off);
+		size_t done;
 		int err;
 
 		if (n <= 0)
 			return (int)n;
-		err = write_all(c->out, buf, (size_t)n, off);
+		err = ply_write_all(c->out, buf, (size_t)n, off, &done);
 		if (err)
 			return err;
 		count(&c->done->copied, n);
@@ -120,21 +120,32 @@ static int copy_small(const struct copy *c, off_t size)
 	return copy_by_hand(c, 0, size, buf, sizeof(buf));
 }
 
-int ply_copy_data(struct ply_layer *to, int in, int out, off_t size, struct ply_copied *done)
+/* 0, or why it is to be copied. */
+static int share(const struct ply_data_copy *copy, const struct copy *c)
+{
+	int err;
+
+	if (ply_layer_lacks(c->to, PLY_LACKS_CLONE) ||
+	    ((copy->how & PLY_COPY_TO_CHANGE) && copy->size <= SMALL))
+		return -EOPNOTSUPP;
+	err = sys_clone(c->in, c->out);
+	/* Another file system than this one's says EXDEV, and the next file may be on it. */
+	if (err && err != -EXDEV)
+		ply_layer_set_lack(c->to, PLY_LACKS_CLONE);
+	return err;
+}
+
+int ply_copy_data(const struct ply_data_copy *copy)
 {
 	struct ply_copied nobody = { 0 };
-	struct copy c = { .to = to, .in = in, .out = out, .done = done ? done : &nobody };
+	struct copy c = { .to = copy->to,
+			  .in = copy->in,
+			  .out = copy->out,
+			  .done = copy->done ? copy->done : &nobody };
 
-	if (!ply_layer_lacks(to, PLY_LACKS_CLONE)) {
-		int err = sys_clone(in, out);
-
-		if (!err) {
-			count(&c.done->shared, size);
-			return sys_truncate(out, size);
-		}
-		/* Another file system than this one's says EXDEV, and the next file may be on it. */
-		if (err != -EXDEV)
-			ply_layer_set_lack(to, PLY_LACKS_CLONE);
+	if (share(copy, &c) == 0) {
+		count(&c.done->shared, copy->size);
+		return copy->how & PLY_COPY_ALL ? 0 : sys_truncate(c.out, copy->size);
 	}
-	return size <= SMALL ? copy_small(&c, size) : copy_runs(&c, size);
+	return copy->size <= SMALL ? copy_small(&c, copy->size) : copy_runs(&c, copy->size);
 }

@@ -55,9 +55,11 @@ struct copy {
 	struct statx stx; /* the lower inode's */
 	struct ply_work_name tmp;
 	int fd; /* regular files: open for reading and writing, else -1 */
+	int nattrs;
 	int has_origin;
 	struct ply_fh origin;
 	off_t limit; /* of the data to copy; PLY_NO_DATA: the mark says where it is */
+	const struct ply_patch *patch; /* to be written before anybody sees it, or NULL */
 	struct ply_lowerdata
 		*lowerdata; /* with the mark, else NULL; the node's once it is published */
 };
@@ -137,6 +139,12 @@ static int mark(struct ply_union *u, struct copy *c, const void *value, size_t s
 	return err ? err : ply_lowerdata_of_lower(u, c->node, &c->stx, &c->lowerdata);
 }
 
+/* Is all of the old content written over? */
+static int is_covered(const struct copy *c, off_t size)
+{
+	return c->patch && c->patch->off == 0 && c->patch->size >= (size_t)size;
+}
+
 static int copy_data(struct ply_union *u, struct copy *c)
 {
 	off_t size = (off_t)c->stx.stx_size;
@@ -145,24 +153,39 @@ static int copy_data(struct ply_union *u, struct copy *c)
 
 	if (c->limit >= 0 && c->limit < size)
 		size = c->limit;
-	if (size == 0)
+	if (size == 0 || is_covered(c, size))
 		return 0;
 	if (size > PLY_LONG_COPY)
 		ply_before_long(u);
 	err = ply_data_open_lower(u, c->node, &in);
 	if (err)
 		return err;
-	err = ply_copy_data(&u->layers[PLY_UPPER], in->fd, c->fd, size, NULL);
+	err = ply_copy_data(&(struct ply_data_copy){
+		.to = &u->layers[PLY_UPPER],
+		.in = in->fd,
+		.out = c->fd,
+		.size = size,
+		.how = PLY_COPY_TO_CHANGE | ((uint64_t)size == c->stx.stx_size ? PLY_COPY_ALL : 0),
+	});
 	ply_fd_put(u->fds, in);
 	return err;
 }
 
+/* The one that it is to have in the end, if that does not keep ourselves out: it is then not to be set. */
+static mode_t mode_to_build(const struct ply_union *u, const struct statx *stx)
+{
+	const struct ply_upper *up = &u->upper;
+
+	return up->owner_only || up->layer->override ? S_IRUSR | S_IWUSR : stx->stx_mode & 0777;
+}
+
 static int make_regular(struct ply_union *u, struct copy *c)
 {
+	size_t written;
 	int err = 0;
 
 	c->fd = ply_open_retry(u, u->upper.work, c->tmp.text, O_RDWR | O_CREAT | O_EXCL,
-			       S_IRUSR | S_IWUSR);
+			       mode_to_build(u, &c->stx));
 	if (c->fd < 0)
 		return c->fd;
 	if (c->limit == PLY_NO_DATA) {
@@ -173,6 +196,8 @@ static int make_regular(struct ply_union *u, struct copy *c)
 		c->limit = PLY_WHOLE_FILE;
 	}
 	err = copy_data(u, c);
+	if (!err && c->patch)
+		err = ply_write_all(c->fd, c->patch->buf, c->patch->size, c->patch->off, &written);
 	/* What has no data to lose needs no mark, nor what is never synced. */
 	if (!err && c->stx.stx_size && c->limit && u->sync)
 		err = mark(u, c, &u->filled, sizeof(u->filled));
@@ -181,12 +206,13 @@ static int make_regular(struct ply_union *u, struct copy *c)
 
 /* Gives what is built at fd/name all that the lower inode has, but for the marks of its layer. */
 static int copy_attrs(struct ply_union *u, const struct ply_place *lower, const struct statx *stx,
-		      int fd, const char *name)
+		      int fd, const char *name, int *nattrs)
 {
 	struct ply_attr_source from = { .layer = lower->layer,
 					.to = &u->layers[PLY_UPPER],
 					.fd = lower->fd,
-					.name = lower->name };
+					.name = lower->name,
+					.nattrs = nattrs };
 
 	return ply_copy_attrs(&from, stx, fd, name);
 }
@@ -228,7 +254,7 @@ static int build(struct ply_union *u, struct copy *c)
 			err = ply_origin_write(u, &lower, fd, name, &c->origin);
 		c->has_origin = err > 0;
 		if (err >= 0)
-			err = copy_attrs(u, &lower, &c->stx, fd, name);
+			err = copy_attrs(u, &lower, &c->stx, fd, name, &c->nattrs);
 	}
 	if (err)
 		discard(u, c);
@@ -243,6 +269,8 @@ static void go_up(struct ply_union *u, struct copy *c, int links)
 
 	assert(node->state == PLY_STATE_LOWER);
 	node->has_origin = (uint8_t)c->has_origin;
+	if (!c->nattrs)
+		atomic_store(&node->caps, PLY_NO);
 	node->extra_links += (int32_t)c->stx.stx_nlink - links;
 	free(node->lowerdata);
 	node->lowerdata = c->lowerdata;
@@ -420,9 +448,10 @@ static void end_copying(struct ply_union *u, struct ply_node *node)
 	pthread_mutex_unlock(&u->copy_lock);
 }
 
-static int build_and_publish(struct ply_union *u, struct ply_node *node, off_t limit)
+static int build_and_publish(struct ply_union *u, struct ply_node *node, off_t limit,
+			     const struct ply_patch *patch)
 {
-	struct copy c = { .node = node, .limit = limit };
+	struct copy c = { .node = node, .limit = limit, .patch = patch };
 	int err = build(u, &c);
 
 	if (err)
@@ -440,7 +469,7 @@ static int copyup_file(struct ply_union *u, struct ply_node *node, off_t limit)
 	if (start_copying(u, node, limit))
 		return 0;
 	err = ply_node_in_upper(node) ? ply_fill(u, node, limit)
-				      : build_and_publish(u, node, limit);
+				      : build_and_publish(u, node, limit, NULL);
 	end_copying(u, node);
 	return err;
 }
@@ -465,7 +494,7 @@ static int copy_dir_locked(struct ply_union *u, struct ply_node *parent, struct 
 	if (!err)
 		err = sys_mkdir(u->upper.work, tmp.text, S_IRWXU);
 	if (!err) {
-		err = copy_attrs(u, &lower, &stx, u->upper.work, tmp.text);
+		err = copy_attrs(u, &lower, &stx, u->upper.work, tmp.text, NULL);
 		if (!err)
 			err = move_in(u, tmp.text, dir->fd, node->names->text);
 		if (err)
@@ -534,6 +563,25 @@ int ply_copyup(struct ply_union *u, struct ply_node *node, off_t limit)
 	if (ply_union_readonly(u))
 		return -EROFS;
 	return ply_node_is_dir(node) ? copyup_dir(u, node) : copyup_file(u, node, limit);
+}
+
+int ply_copyup_patched(struct ply_union *u, struct ply_node *node, const struct ply_patch *patch)
+{
+	int done = 0;
+
+	if (ply_node_in_upper(node))
+		return 0;
+	if (ply_union_readonly(u))
+		return -EROFS;
+	if (start_copying(u, node, PLY_WHOLE_FILE))
+		return 0;
+	if (!ply_node_in_upper(node)) {
+		int err = build_and_publish(u, node, PLY_WHOLE_FILE, patch);
+
+		done = err ? err : 1;
+	}
+	end_copying(u, node);
+	return done;
 }
 
 int ply_copyup_to_move(struct ply_union *u, struct ply_node *node)

@@ -19,6 +19,17 @@
  * -EROFS without an upper; errors of the file system, after which nothing has changed.
  */
 int ply_copyup(struct ply_union *u, struct ply_node *node, off_t limit);
+/* Writes to a file that somebody else's clock has dated: it brings no times of its own. */
+struct ply_patch {
+	const void *buf;
+	size_t size;
+	off_t off;
+};
+/*
+ * The same of a whole regular file; if it was not up yet, the copy has the patch before anybody sees it, with the times of
+ * the lower file, and nothing is copied that the patch covers. 1 when it was made so; 0: it is still to be written.
+ */
+int ply_copyup_patched(struct ply_union *u, struct ply_node *node, const struct ply_patch *patch);
 /* The same without data, for an inode that is about to get another name, by which its data must be found. */
 int ply_copyup_to_move(struct ply_union *u, struct ply_node *node);
 

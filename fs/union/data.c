@@ -8,9 +8,10 @@
 #include <errno.h>
 
 #include "base/sys.h"
-#include "union/lowerdata.h"
+#include "layer/copy.h"
 #include "layer/override.h"
 #include "union/copyup.h"
+#include "union/lowerdata.h"
 #include "union/settle.h"
 
 #define SECTOR 512
@@ -181,12 +182,7 @@ ssize_t ply_read(struct ply_union *u, struct ply_node *node, void *buf, size_t s
 	return n < 0 ? n : (ssize_t)done;
 }
 
-/*
- * A write that the kernel flushes later is nobody's write any more: the file keeps its capabilities, which
- * whoever wrote has lost already if that was due. But the file system below drops them from what we write.
- * They are asked for once; most files have none. The value's length, 0 for none.
- */
-static ssize_t get_caps(struct ply_node *node, int fd, void *value, size_t size)
+ssize_t ply_caps(struct ply_node *node, int fd, void *value, size_t size)
 {
 	ssize_t n;
 
@@ -249,39 +245,26 @@ void ply_times_unlock(struct ply_union *u, struct ply_node *node)
 	pthread_mutex_unlock(times_lock(u, node));
 }
 
-/* Bytes to be written to an upper file. */
-struct piece {
-	const char *buf;
-	size_t size;
-	off_t off;
-	unsigned flags;
-};
-
 /*
  * Fewer bytes than there are, or why there are none. But whoever wrote what comes out of a cache is gone: the kernel
  * does not ask how much of it was written, and only an error reaches a fsync or close.
  */
-static ssize_t write_all(int fd, const struct piece *p)
+static ssize_t write_patch(int fd, const struct ply_patch *p, unsigned flags)
 {
-	size_t done = 0;
-	ssize_t n = 0;
+	size_t done;
+	int err = ply_write_all(fd, p->buf, p->size, p->off, &done);
 
-	while (done < p->size) {
-		n = sys_pwrite(fd, p->buf + done, p->size - done, p->off + (off_t)done);
-		if (n <= 0)
-			break;
-		done += (size_t)n;
-	}
-	if (done == p->size || (done && !(p->flags & PLY_WRITE_KEEP_TIMES)))
+	if (!err || (done && !(flags & PLY_WRITE_KEEP_TIMES)))
 		return (ssize_t)done;
-	return n ? n : -EIO;
+	return err;
 }
 
-static ssize_t write_keeping_caps(struct ply_node *node, int fd, const struct piece *p)
+static ssize_t write_keeping_caps(struct ply_node *node, int fd, const struct ply_patch *p,
+				  unsigned flags)
 {
 	char caps[64];
-	ssize_t ncaps = get_caps(node, fd, caps, sizeof(caps));
-	ssize_t n = write_all(fd, p);
+	ssize_t ncaps = ply_caps(node, fd, caps, sizeof(caps));
+	ssize_t n = write_patch(fd, p, flags);
 
 	if (ncaps)
 		sys_setxattr(fd, "", PLY_CAPABILITY, caps, (size_t)ncaps, 0);
@@ -293,7 +276,7 @@ static ssize_t write_keeping_caps(struct ply_node *node, int fd, const struct pi
  * when they are other than we know. What the write here does to them is undone.
  */
 static ssize_t write_keeping_times(struct ply_union *u, struct ply_node *node, int fd,
-				   const struct piece *p)
+				   const struct ply_patch *p)
 {
 	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
 	struct statx stx;
@@ -304,29 +287,43 @@ static ssize_t write_keeping_times(struct ply_union *u, struct ply_node *node, i
 	if (!n) {
 		times[1].tv_sec = stx.stx_mtime.tv_sec;
 		times[1].tv_nsec = stx.stx_mtime.tv_nsec;
-		n = write_keeping_caps(node, fd, p);
+		n = write_keeping_caps(node, fd, p, PLY_WRITE_KEEP_TIMES);
 		sys_utimens(fd, "", times);
 	}
 	pthread_mutex_unlock(times_lock(u, node));
 	return n;
 }
 
+/* size when the file was brought up with what is written, 0 when it is up without, -errno. */
+static ssize_t write_with_copyup(struct ply_union *u, struct ply_node *node,
+				 const struct ply_patch *patch, unsigned flags)
+{
+	int done;
+
+	if (flags != PLY_WRITE_KEEP_TIMES || !S_ISREG(ply_node_type(node)))
+		return 0;
+	done = ply_copyup_patched(u, node, patch);
+	return done > 0 ? (ssize_t)patch->size : done;
+}
+
 ssize_t ply_write(struct ply_union *u, struct ply_node *node, const void *buf, size_t size,
 		  off_t off, unsigned flags)
 {
-	const struct piece piece = { .buf = buf, .size = size, .off = off, .flags = flags };
+	const struct ply_patch patch = { .buf = buf, .size = size, .off = off };
 	struct ply_fd *fd;
 	ssize_t n;
 
 	ply_begin_write(u, node);
-	n = open_for_write(u, node, flags, &fd);
+	n = write_with_copyup(u, node, &patch, flags);
+	if (!n)
+		n = open_for_write(u, node, flags, &fd);
 	if (!n) {
 		if (flags & PLY_WRITE_KILL_PRIV)
-			n = write_all(fd->fd, &piece);
+			n = write_patch(fd->fd, &patch, flags);
 		else if (flags & PLY_WRITE_KEEP_TIMES)
-			n = write_keeping_times(u, node, fd->fd, &piece);
+			n = write_keeping_times(u, node, fd->fd, &patch);
 		else
-			n = write_keeping_caps(node, fd->fd, &piece);
+			n = write_keeping_caps(node, fd->fd, &patch, flags);
 		ply_fd_put(u->fds, fd);
 	}
 	ply_end_write(u, node);

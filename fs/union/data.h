@@ -35,6 +35,13 @@ void ply_times_lock_once(struct ply_union *u, struct ply_node *node);
 void ply_times_lock(struct ply_union *u, struct ply_node *node);
 void ply_times_unlock(struct ply_union *u, struct ply_node *node);
 
+/*
+ * A write that the kernel flushes later is nobody's write any more: the file keeps its capabilities, which
+ * whoever wrote has lost already if that was due. But the file system below drops them from what we write.
+ * They are asked for once; most files have none. The value's length, 0 for none.
+ */
+ssize_t ply_caps(struct ply_node *node, int fd, void *value, size_t size);
+
 enum ply_kill {
 	PLY_KILL_USUAL,
 	PLY_KILL_SGID_TOO, /* as PLY_SET_KILL_SGID */

@@ -24,7 +24,7 @@ static int keep(struct ply_union *u, struct ply_node *node, int fd, struct kept 
 	/* Whoever sets times is waited for, and waits from now on. */
 	ply_times_lock_once(u, node);
 	err = sys_statx(fd, "", STATX_BASIC_STATS, &k->stx);
-	k->ncaps = err ? 0 : sys_getxattr(fd, "", PLY_CAPABILITY, k->caps, sizeof(k->caps));
+	k->ncaps = err ? 0 : ply_caps(node, fd, k->caps, sizeof(k->caps));
 	return err;
 }
 
@@ -45,14 +45,23 @@ static void give_back(int fd, const struct kept *k)
 /* The data of a node in state META_UP, or so much of it. */
 static int fill_data(struct ply_union *u, struct ply_node *node, off_t size, struct ply_fd *out)
 {
+	int is_all = (uint64_t)size == node->lowerdata->size;
 	struct ply_fd *in;
 	int err = ply_data_open_lower(u, node, &in);
 
 	if (err)
 		return err;
-	err = sys_truncate(out->fd, 0);
+	/* What a lookup found, a crash may have left. One that was made here has its size and nothing in it. */
+	if (!is_all || node->lowerdata->was_found)
+		err = sys_truncate(out->fd, 0);
 	if (!err)
-		err = ply_copy_data(&u->layers[PLY_UPPER], in->fd, out->fd, size, NULL);
+		err = ply_copy_data(&(struct ply_data_copy){
+			.to = &u->layers[PLY_UPPER],
+			.in = in->fd,
+			.out = out->fd,
+			.size = size,
+			.how = is_all ? PLY_COPY_ALL : 0,
+		});
 	ply_fd_put(u->fds, in);
 	/* The room is free again, and the size what other readers of the mark expect. */
 	if (err && sys_truncate(out->fd, 0) == 0)

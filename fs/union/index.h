@@ -50,7 +50,10 @@ int ply_index_is_needed(struct ply_union *u);
  */
 int ply_index_retire(struct ply_union *u);
 
-/* Writes down extra_links after it changed: in the mark of the entry, or as a count of a lower file. node->lock is held. */
+/*
+ * Writes down extra_links after it changed: in the mark of the entry, or as a count of a lower file. node->lock is held. It
+ * may fail: then the disk counts a name too many, which does no harm.
+ */
 void ply_index_save(struct ply_union *u, struct ply_node *node);
 /* After a name went: with the union's last one the entry goes too. node->lock is held. */
 void ply_index_prune(struct ply_union *u, struct ply_node *node);

@@ -175,7 +175,7 @@ int u_rename(struct bed *b, const char *from, const char *to, unsigned flags)
 	return err;
 }
 
-int u_write(struct bed *b, const char *path, const char *text, off_t off)
+static int write_at(struct bed *b, const char *path, const char *text, off_t off, unsigned flags)
 {
 	struct ply_entry entry;
 	size_t len = strlen(text);
@@ -184,11 +184,21 @@ int u_write(struct bed *b, const char *path, const char *text, off_t off)
 
 	if (err)
 		return err;
-	n = ply_write(b->u, entry.node, text, len, off, 0);
+	n = ply_write(b->u, entry.node, text, len, off, flags);
 	u_drop(b, &entry);
 	if (n < 0)
 		return (int)n;
 	return (size_t)n == len ? 0 : -EIO;
+}
+
+int u_write(struct bed *b, const char *path, const char *text, off_t off)
+{
+	return write_at(b, path, text, off, 0);
+}
+
+int u_write_back(struct bed *b, const char *path, const char *text, off_t off)
+{
+	return write_at(b, path, text, off, PLY_WRITE_KEEP_TIMES);
 }
 
 int u_put(struct bed *b, const char *path, const char *text)

@@ -25,6 +25,8 @@ int u_rmdir(struct bed *b, const char *path);
 int u_rename(struct bed *b, const char *from, const char *to, unsigned flags);
 /* Writes text at the offset; the file must be there. Short writes are -EIO. */
 int u_write(struct bed *b, const char *path, const char *text, off_t off);
+/* The same as the kernel does it out of its cache. */
+int u_write_back(struct bed *b, const char *path, const char *text, off_t off);
 /* Creates or truncates the file and writes text. */
 int u_put(struct bed *b, const char *path, const char *text);
 int u_set(struct bed *b, const char *path, const struct ply_setattr *set);

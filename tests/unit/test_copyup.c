@@ -284,6 +284,100 @@ static void test_only_changes_bring_up(void **state)
 	bed_close(b);
 }
 
+static unsigned calls_to_write_back(struct bed *b, const char *path, const char *text, off_t off)
+{
+	count_calls();
+	assert_ok(u_write_back(b, path, text, off));
+	return stop_failing();
+}
+
+/* What the kernel has collected has times of its own, which it tells later. */
+static void test_what_is_written_back_comes_up_with_the_copy(void **state)
+{
+	static const struct {
+		const char *text;
+		off_t off;
+		const char *wanted;
+	} cases[] = {
+		{ "P", 0, "Plain" },   { "PLAIN", 0, "PLAIN" },	     { "PLAIN+", 0, "PLAIN+" },
+		{ "-IN", 2, "pl-IN" }, { "-more", 5, "plain-more" },
+	};
+	struct bed *b = *state;
+	struct statx before, after;
+	struct ply_entry open;
+
+	make_zoo(b);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		put_remove(b, "up");
+		bed_open(b, 1, 0, NULL);
+		assert_ok(u_stat(b, "d/plain", &before));
+		open = u_hold(b, "d/plain");
+		assert_ok(u_write_back(b, "d/plain", cases[i].text, cases[i].off));
+		assert_string_equal(node_text(b, open.node), cases[i].wanted);
+		u_drop(b, &open);
+		assert_ok(u_stat(b, "d/plain", &after));
+		assert_memory_equal(&before.stx_mtime, &after.stx_mtime, sizeof(after.stx_mtime));
+		assert_int_equal(after.stx_size, strlen(cases[i].wanted));
+		assert_same_again(b, TREE_ALL);
+		assert_string_equal(u_text(b, "d/plain"), cases[i].wanted);
+		bed_close(b);
+	}
+}
+
+static void test_what_is_written_back_drops_no_privileges(void **state)
+{
+	struct bed *b = *state;
+	struct statx attr;
+
+	make_zoo(b);
+	bed_open(b, 1, 0, NULL);
+	assert_ok(u_write_back(b, "d/setid", "SETID", 0));
+	assert_ok(u_stat(b, "d/setid", &attr));
+	assert_int_equal(attr.stx_mode & 07777, 06755);
+	assert_int_equal(attr.stx_uid, 12);
+	assert_ok(u_write_back(b, "d/attrs", "A", 0));
+	assert_non_null(u_xattr(b, "d/attrs", "security.capability"));
+	assert_string_equal(u_xattr(b, "d/attrs", "user.a"), "value");
+	assert_ok(u_write_back(b, "d/closed", "C", 0));
+	assert_ok(u_stat(b, "d/closed", &attr));
+	assert_int_equal(attr.stx_mode & 07777, 0);
+	assert_ok(u_write_back(b, "d/empty", "not any more", 0));
+	assert_string_equal(u_text(b, "d/empty"), "not any more");
+	assert_same_again(b, TREE_ALL);
+	bed_close(b);
+}
+
+/* Numbers of system calls, which do not depend on the machine. */
+static void test_what_a_copy_costs(void **state)
+{
+	struct bed *b = *state;
+	unsigned calls;
+
+	put_file(b, "l0/d/first", "first");
+	put_file(b, "l0/d/all", "all");
+	put_file(b, "l0/d/part", "part");
+	put_file(b, "l0/d/owner", "owner");
+	bed_open(b, 1, 0, NULL);
+	assert_ok(u_write_back(b, "d/first", "F", 0));
+	calls = calls_to_write_back(b, "d/all", "ALL+", 0);
+	assert_int_equal(calls_of(PLY_SYS_pread) + calls_of(PLY_SYS_clone), 0);
+	assert_int_equal(calls_of(PLY_SYS_chmod) + calls_of(PLY_SYS_chown), 0);
+	assert_int_equal(calls_of(PLY_SYS_pwrite), 1);
+	assert_int_equal(calls_of(PLY_SYS_utimens), 2);
+	assert_in_range(calls, 1, 17);
+	assert_in_range(calls_to_write_back(b, "d/part", "R", 3), calls, calls + 3);
+	assert_int_equal(calls_of(PLY_SYS_pwrite), 2);
+	assert_int_equal(calls_of(PLY_SYS_clone), 0);
+	assert_ok(u_set(b, "d/owner", &(struct ply_setattr){ .valid = PLY_SET_UID, .uid = 7 }));
+	count_calls();
+	assert_ok(ply_settle(b->u, 0));
+	stop_failing();
+	/* Its size is what it was made with. */
+	assert_int_equal(calls_of(PLY_SYS_truncate) + calls_of(PLY_SYS_getxattr), 0);
+	assert_same_again(b, TREE_ALL);
+	bed_close(b);
+}
+
 static void test_truncating_copies_only_what_is_kept(void **state)
 {
 	struct bed *b = *state;
@@ -441,6 +535,9 @@ static int group(void)
 		bed_test(test_data_of_every_size_is_whole),
 		bed_test(test_data_is_copied_by_hand_where_nothing_else_works),
 		bed_test(test_only_changes_bring_up),
+		bed_test(test_what_is_written_back_comes_up_with_the_copy),
+		bed_test(test_what_is_written_back_drops_no_privileges),
+		bed_test(test_what_a_copy_costs),
 		bed_test(test_truncating_copies_only_what_is_kept),
 		bed_test(test_setting_attributes_sets_them),
 		bed_test(test_writing_drops_privileges_when_told),

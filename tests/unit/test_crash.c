@@ -52,6 +52,16 @@ static int op_write(struct bed *b)
 	return u_write(b, "d/f", "LOWER", 0);
 }
 
+static int op_write_back(struct bed *b)
+{
+	return u_write_back(b, "d/f", "LOWER F and more", 0);
+}
+
+static int op_write_back_big(struct bed *b)
+{
+	return u_write_back(b, "d/big", "B", 150000);
+}
+
 static int op_write_big(struct bed *b)
 {
 	return u_write(b, "d/big", "B", 150000);
@@ -157,6 +167,7 @@ static const struct step {
 	{ "chmod", op_chmod },
 	{ "chown", op_chown },
 	{ "write", op_write },
+	{ "write_back", op_write_back },
 	{ "write_big", op_write_big },
 	{ "chmod_linked", op_chmod_linked },
 	{ "unlink_third", op_unlink_third },
@@ -169,7 +180,7 @@ static const struct step {
 	STEP(chmod),	    STEP(chown),	STEP(rename),	    STEP(rename_over),
 	STEP(exchange),	    STEP(link),		STEP(write_linked), STEP(chmod_linked),
 	STEP(unlink),	    STEP(sync),		STEP(rename_dir),   STEP(settle),
-	STEP(unlink_linked),
+	STEP(unlink_linked), STEP(write_back), STEP(write_back_big),
 };
 #define COUNT(x) (sizeof(x) / sizeof((x)[0]))
 

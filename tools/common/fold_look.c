@@ -48,7 +48,8 @@ static int make_whole(struct entry *e, const struct ply_data *data, int out)
 	struct statx stx;
 
 	if (!err && size)
-		err = ply_copy_data(top, in, out, size, &f->progress.data);
+		err = ply_copy_data(&(struct ply_data_copy){
+			.to = top, .in = in, .out = out, .size = size, .done = &f->progress.data });
 	if (!err)
 		err = sys_statx(e->dirfd, e->name, STATX_BASIC_STATS, &stx);
 	if (!err)

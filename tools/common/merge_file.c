@@ -153,9 +153,14 @@ static int bring_data(struct ply_merge *m, const struct ply_data *data, int out)
 	in = ply_stack_open_data(&m->stack, data);
 	if (in < 0)
 		return in;
-	err = m->flags & PLY_MERGE_SHARE
-		      ? share_data(m, in, out, size)
-		      : ply_copy_data(&m->to, in, out, (off_t)size, &m->progress.data);
+	err = m->flags & PLY_MERGE_SHARE ? share_data(m, in, out, size)
+					 : ply_copy_data(&(struct ply_data_copy){
+						   .to = &m->to,
+						   .in = in,
+						   .out = out,
+						   .size = (off_t)size,
+						   .done = &m->progress.data,
+					   });
 	sys_close(in);
 	return err;
 }

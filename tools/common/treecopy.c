@@ -52,7 +52,13 @@ static int copy_open(struct ply_tree_copy *c, const struct ply_walk_entry *e, in
 	int err = out < 0 ? out : 0;
 
 	if (!err && e->stx.stx_size)
-		err = ply_copy_data(c->to, in, out, (off_t)e->stx.stx_size, c->done);
+		err = ply_copy_data(&(struct ply_data_copy){
+			.to = c->to,
+			.in = in,
+			.out = out,
+			.size = (off_t)e->stx.stx_size,
+			.done = c->done,
+		});
 	if (!err)
 		err = ply_tree_copy_attrs(c, in, "", &e->stx, out, "");
 	if (out >= 0)
