@@ -86,7 +86,7 @@ D t1" "$(sed -E 's, \(time\)$,,; s,(<- moved/) \(.*,\1,' "$T/out")"
 	tool 0 -j --apparent-size "$@"
 	# The upper has the two files, one of which has no name there; of the layer they are hidden. The kernel brings
 	# up what loses a name, too.
-	eq "usage" "${kernel+5017 0 3 5017 5011 4}${kernel-5011 0 2 5017 5005 4}" "$(python3 -c 'import json, sys
+	eq "usage" "$([ -n "${kernel:-}" ] && echo 5017 0 3 5017 5011 4 || echo 5011 0 2 5017 5005 4)" "$(python3 -c 'import json, sys
 rows = [json.loads(line) for line in open(sys.argv[1])]
 print(*(row[key] for row in rows[:2] for key in ("bytes", "hidden_bytes", "files")))' "$T/out")"
 }
