@@ -51,7 +51,7 @@ int ply_stack_open(struct ply_stack *s, const struct ply_stack_paths *paths)
 	struct rlimit limit;
 	int err = 0;
 
-	*s = (struct ply_stack){ .has_upper = paths->upper != NULL, .index = -1 };
+	*s = (struct ply_stack){ .has_upper = paths->upper != NULL, .index = -1, .counts = -1 };
 	if (!getrlimit(RLIMIT_NOFILE, &limit)) {
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &limit);
@@ -78,7 +78,7 @@ void ply_stack_close(struct ply_stack *s)
 	for (unsigned i = 0; i < s->n + s->ndata; i++)
 		ply_layer_close(&s->layers[i]);
 	free(s->layers);
-	*s = (struct ply_stack){ .index = -1 };
+	*s = (struct ply_stack){ .index = -1, .counts = -1 };
 }
 
 struct ply_layer_name ply_stack_layer_name(const struct ply_stack *s, unsigned layer)
@@ -494,9 +494,11 @@ static int run(struct search *sr)
 int ply_stack_child(struct ply_stack *s, struct ply_dirs *dirs, const char *name, unsigned from,
 		    struct ply_found *out)
 {
-	struct search sr = {
-		.s = s, .dirs = dirs, .from = from, .has_index = !from && s->index >= 0, .out = out
-	};
+	struct search sr = { .s = s,
+			     .dirs = dirs,
+			     .from = from,
+			     .has_index = !from && (s->index >= 0 || s->counts >= 0),
+			     .out = out };
 	int err;
 
 	*out = (struct ply_found){ 0 };

@@ -22,7 +22,8 @@ struct ply_stack {
 	unsigned bound; /* where "the layers below" begin that dirs->below is about; n: below all */
 	uint8_t boot[16];
 	unsigned nesting, budget;
-	int index; /* the index of hard links, or -1 when it is not followed */
+	int index;  /* the index of hard links, or -1 when it is not followed */
+	int counts; /* of removed names of such files as are not in it, or -1 */
 	struct ply_index_files *index_files;
 };
 
@@ -39,7 +40,7 @@ struct ply_stack_paths {
 int ply_stack_open(struct ply_stack *s, const struct ply_stack_paths *paths);
 void ply_stack_close(struct ply_stack *s);
 
-/* Where the index of hard links is, and why it is not followed. */
+/* Whether the index of hard links is followed, and why not. */
 enum ply_index_state {
 	PLY_INDEX_NONE, /* nothing was brought up by it */
 	PLY_INDEX_USED,
@@ -141,8 +142,8 @@ int ply_found_side(struct ply_stack *s, struct ply_dirs *dirs, const char *name,
 		   const struct ply_found *f, struct ply_side *side);
 
 /*
- * For stack.c: a lower file with several links, in a directory of that layer: 1 and the upper's inode when the index has it, 0 or
- * -errno.
+ * For stack.c: a lower file with several links, in a directory of that layer: 1 and the upper's inode when the index has it; 0
+ * and its own with the count that the mount shows; or -errno.
  */
 int ply_index_look(struct ply_stack *s, unsigned layer, const struct ply_side *lower,
 		   struct ply_found *out);

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/sys.h"
 #include "layer/binding.h"
@@ -137,6 +138,39 @@ static int is_ours(struct ply_stack *s)
 	return !ply_index_has_entries(s->index);
 }
 
+static int open_beside(int work, const char *name)
+{
+	return sys_open(work, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+}
+
+/* Over other layers a mount would forget them. */
+static void open_counts(struct ply_stack *s, int work)
+{
+	const struct ply_binding_stack stack = { s->layers, s->n };
+
+	s->counts = open_beside(work, PLY_COUNTS_DIR);
+	if (s->counts < 0 || ply_binding_check(&stack, s->counts) == PLY_BOUND_HERE)
+		return;
+	sys_close(s->counts);
+	s->counts = -1;
+}
+
+/* enum ply_index_state or -errno. */
+static int open_index(struct ply_stack *s, int work)
+{
+	int res;
+
+	s->index = open_beside(work, PLY_INDEX_DIR);
+	if (s->index < 0)
+		return s->index == -ENOENT ? PLY_INDEX_NONE : s->index;
+	res = is_ours(s);
+	if (!res)
+		return PLY_INDEX_OF_OTHER;
+	if (res > 0)
+		res = read_files(s);
+	return res < 0 ? res : PLY_INDEX_USED;
+}
+
 int ply_stack_use_index(struct ply_stack *s, const struct ply_stack_paths *paths)
 {
 	int work, res;
@@ -148,25 +182,22 @@ int ply_stack_use_index(struct ply_stack *s, const struct ply_stack_paths *paths
 	work = sys_open(AT_FDCWD, paths->work, O_RDONLY | O_DIRECTORY, 0);
 	if (work < 0)
 		return work;
-	s->index = sys_open(work, PLY_INDEX_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	res = open_index(s, work);
+	if (res == PLY_INDEX_USED || res == PLY_INDEX_NONE)
+		open_counts(s, work);
+	else
+		ply_stack_drop_index(s);
 	sys_close(work);
-	if (s->index < 0)
-		return s->index == -ENOENT ? PLY_INDEX_NONE : s->index;
-	res = is_ours(s);
-	if (res > 0) {
-		res = read_files(s);
-		if (!res)
-			return PLY_INDEX_USED;
-	}
-	ply_stack_drop_index(s);
-	return res < 0 ? res : PLY_INDEX_OF_OTHER;
+	return res;
 }
 
 void ply_stack_drop_index(struct ply_stack *s)
 {
 	if (s->index >= 0)
 		sys_close(s->index);
-	s->index = -1;
+	if (s->counts >= 0)
+		sys_close(s->counts);
+	s->index = s->counts = -1;
 	free(s->index_files);
 	s->index_files = NULL;
 }
@@ -184,22 +215,48 @@ void ply_index_correct_links(const struct ply_stack *s, struct statx *upper)
 		upper->stx_nlink = (uint32_t)((long)upper->stx_nlink + file->extra);
 }
 
+/* How many names of a lower file were removed: a symlink to the number. */
+static void subtract_removed(struct ply_stack *s, const char *entry, struct statx *lower)
+{
+	char value[16] = "";
+	long removed;
+
+	if (s->counts < 0 || sys_readlink(s->counts, entry, value, sizeof(value) - 1) <= 0)
+		return;
+	removed = strtol(value, NULL, 10);
+	if (removed > 0 && removed < (long)lower->stx_nlink)
+		lower->stx_nlink -= (uint32_t)removed;
+}
+
+/* 1 when the index has a file of that type by the name. */
+static int find_entry(struct ply_stack *s, const char *entry, unsigned mode, struct statx *stx)
+{
+	int err = s->index < 0
+			  ? -ENOENT
+			  : ply_layer_statx(&s->layers[0], s->index, entry, STATX_BASIC_STATS, stx);
+
+	if (err)
+		return err == -ENOENT || err == -ENAMETOOLONG ? 0 : err;
+	return !((stx->stx_mode ^ mode) & S_IFMT);
+}
+
 int ply_index_look(struct ply_stack *s, unsigned layer, const struct ply_side *lower,
 		   struct ply_found *out)
 {
-	struct ply_layer *upper = &s->layers[0];
+	char entry[PLY_FH_TEXT];
 	struct statx stx;
 	struct ply_fh fh;
-	int err = ply_mark_encode(lower->layer, lower->fd, lower->name, &fh);
+	int res = ply_mark_encode(lower->layer, lower->fd, lower->name, &fh);
 
-	if (err <= 0)
-		return err == -EOPNOTSUPP ? 0 : err;
-	ply_fh_text(&fh, out->entry);
-	err = ply_layer_statx(upper, s->index, out->entry, STATX_BASIC_STATS, &stx);
-	if (err || ((stx.stx_mode ^ lower->stx.stx_mode) & S_IFMT)) {
-		*out->entry = '\0';
-		return err == -ENOENT || err == -ENAMETOOLONG ? 0 : err;
-	}
+	if (res <= 0)
+		return res == -EOPNOTSUPP ? 0 : res;
+	ply_fh_text(&fh, entry);
+	res = find_entry(s, entry, lower->stx.stx_mode, &stx);
+	if (!res)
+		subtract_removed(s, entry, &out->stx);
+	if (res <= 0)
+		return res;
+	strcpy(out->entry, entry);
 	out->name_layer = layer;
 	out->layer = 0;
 	out->stx = stx;

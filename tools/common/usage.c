@@ -141,7 +141,7 @@ static int on_trouble(void *arg, const char *path, int err)
 static int count_layer(struct ply_usage *u)
 {
 	struct ply_stack alone = {
-		.layers = &u->stack->layers[u->layer], .n = 1, .bound = 1, .index = -1
+		.layers = &u->stack->layers[u->layer], .n = 1, .bound = 1, .index = -1, .counts = -1
 	};
 	struct ply_survey survey = { .stack = &alone,
 				     .flags = PLY_SURVEY_BELOW | PLY_SURVEY_HIDDEN,
