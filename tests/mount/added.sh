@@ -369,6 +369,33 @@ print(":".join(l["path"] for l in json.load(open(sys.argv[1]))["layers"][1:]))')
 	shows_as_fresh
 }
 
+# The kernel knows of ten thousand names that they are free. While they come somebody opens each of them, or makes it.
+created() {
+	mkdir -p "$L/d" "$D/more/d"
+	(cd "$D/more/d" && seq 10000 | xargs touch)
+	up
+	py "$M" "$D" "$adder" <<'P'
+m, d, adder = sys.argv[1:]
+names = list(range(1, 10001))
+eq("before", False, any(os.path.exists(f"{m}/d/{i}") for i in names))
+
+
+def work(number):
+    if not number:
+        time.sleep(0.1)
+        return subprocess.run([adder, "-q", "-m", m, d + "/more"], stdin=subprocess.DEVNULL).returncode
+    random.seed(number)
+    mine = names[number - 1::3]
+    random.shuffle(mine)
+    for i in mine:
+        os.close(os.open(f"{m}/d/{i}", os.O_CREAT | os.O_RDWR))
+
+
+eq("workers", [0] * 4, in_parallel(work, 4))
+eq("all there", 10000, len(os.listdir(m + "/d")))
+P
+}
+
 # ---- who may, and what ----
 
 # What changes there, and what may not be read, is no matter.
@@ -485,6 +512,7 @@ holds "hard links: the index goes on with the longer stack" links
 holds "rotations before and after it" after_rotations
 holds "random stacks: as a fresh mount shows them" random
 holds "writers, finds and listings see no error" busy 300
+holds "open(O_CREAT) of a name that comes opens it" created
 holds "a layer that has the mountpoint in it" around_the_mount
 holds "what cannot be added, and who may not" refusals
 holds "the owner of a mount in a user namespace may" in_namespace
