@@ -76,6 +76,14 @@ static enum ply_kill kill_of(const struct ply_setattr *set)
 	return set->valid & PLY_SET_KILL_SGID ? PLY_KILL_SGID_TOO : PLY_KILL_USUAL;
 }
 
+/* The file system below has dropped them, at a change of owner that is not kept aside and could not be left out. */
+static int has_killed(const struct ply_place *place, const struct ply_setattr *set)
+{
+	return (set->valid & (PLY_SET_UID | PLY_SET_GID)) &&
+	       !(set->valid & (PLY_SET_MODE | PLY_SET_KILL_SGID)) && !place->layer->override &&
+	       !place->layer->is_lax;
+}
+
 #define SET_TIMES (PLY_SET_ATIME | PLY_SET_MTIME | PLY_SET_ATIME_NOW | PLY_SET_MTIME_NOW)
 
 /* node->lock is held, the node is up. Owner before mode: changing it drops set-id bits. */
@@ -92,7 +100,7 @@ static int apply_locked(struct ply_union *u, struct ply_node *node, const struct
 		err = S_ISLNK(ply_node_type(node)) ? -EOPNOTSUPP
 						   : ply_layer_chmod(place.layer, place.fd,
 								     place.name, set->mode & 07777);
-	if (!err && (set->valid & PLY_SET_KILL_PRIV))
+	if (!err && (set->valid & PLY_SET_KILL_PRIV) && !has_killed(&place, set))
 		err = ply_kill_priv(u, node, kill_of(set));
 	if (!err && (set->valid & SET_TIMES))
 		err = set_times(&place, set);

@@ -142,6 +142,14 @@ class Overlayfs(System):
         return ["mount", "-t", "overlay", "overlay", "-o", options, point]
 
 
+class OverlayfsMetacopy(Overlayfs):
+    name = "overlayfs-metacopy"
+
+    def command(self, lowers, upper, work, point):
+        *start, options, point = super().command(lowers, upper, work, point)
+        return [*start, options + ",metacopy=on,redirect_dir=on", point]
+
+
 class FuseOverlayfs(System):
     name = "fuse-overlayfs"
     server = "/usr/bin/fuse-overlayfs"
@@ -214,4 +222,4 @@ class Native(System):
         self.point = None
 
 
-ALL = [Native, Overlayfs, FuseOverlayfs, Unionfs, Plyfs]
+ALL = [Native, Overlayfs, OverlayfsMetacopy, FuseOverlayfs, Unionfs, Plyfs]

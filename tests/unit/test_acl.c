@@ -185,7 +185,7 @@ static void make_in_union(struct bed *b, const struct inheritance *in)
 {
 	struct ply_make how = {
 		.mode = in->mode,
-		.target = "target",
+		.target = S_ISLNK(in->mode) ? "target" : NULL,
 		.cred = { .uid = in->uid, .gid = in->uid, .umask = in->umask },
 	};
 	struct ply_entry made;

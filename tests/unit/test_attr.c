@@ -199,6 +199,73 @@ static void test_what_makes_no_sense_is_refused(void **state)
 	bed_close(b);
 }
 
+static const char caps[] = "\1\0\0\2\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+
+/* As the kernel asks for it when somebody changes the owner: the mode afterwards; capabilities are gone. */
+static mode_t mode_after_chown(struct bed *b, mode_t mode, unsigned flags)
+{
+	struct ply_setattr set = { .valid = PLY_SET_UID | PLY_SET_KILL_PRIV | flags, .uid = 7 };
+	struct ply_entry f;
+	struct statx attr;
+	char value[32];
+
+	assert_ok(u_put(b, "f", "f"));
+	assert_ok(u_chmod(b, "f", mode));
+	f = u_hold(b, "f");
+	assert_ok(ply_setxattr(b->u, f.node, "security.capability", caps, 20, 0));
+	count_calls();
+	assert_ok(ply_setattr(b->u, f.node, &set, &attr));
+	stop_failing();
+	assert_int_equal(ply_getxattr(b->u, f.node, "security.capability", value, 32), -ENODATA);
+	u_drop(b, &f);
+	assert_ok(u_unlink(b, "f"));
+	return attr.stx_mode & 07777;
+}
+
+/* The file system below does so by itself, unless the owner is kept elsewhere, or more is to be dropped. */
+static void test_a_change_of_owner_drops_privileges(void **state)
+{
+	static const struct ply_union_config aside = { .owners = PLY_OWNERS_IN_USER };
+	struct bed *b = *state;
+
+	put_dir(b, "l0");
+	bed_open(b, 1, 0, NULL);
+	assert_int_equal(mode_after_chown(b, 06755, 0), 0755);
+	assert_int_equal(calls_of(PLY_SYS_chown), 1);
+	assert_int_equal(calls_of(PLY_SYS_chmod) + calls_of(PLY_SYS_removexattr), 0);
+	assert_int_equal(calls_of(PLY_SYS_statx), 1);
+	assert_int_equal(mode_after_chown(b, 02744, 0), 02744);
+	assert_int_equal(mode_after_chown(b, 02744, PLY_SET_KILL_SGID), 0744);
+	bed_close(b);
+	put_remove(b, "up");
+	bed_open(b, 1, 0, &aside);
+	assert_int_equal(mode_after_chown(b, 06755, 0), 0755);
+	bed_close(b);
+}
+
+static int refuse_owner(enum ply_sys call)
+{
+	return call == PLY_SYS_chown ? -EPERM : 0;
+}
+
+static void test_an_owner_that_stays_another_has_no_privileges_either(void **state)
+{
+	static const struct ply_union_config lax = { .lax_owners = 1 };
+	struct ply_setattr set = { .valid = PLY_SET_UID | PLY_SET_KILL_PRIV, .uid = 7 };
+	struct bed *b = *state;
+	struct statx attr;
+
+	bed_open(b, 1, 0, &lax);
+	assert_ok(u_put(b, "f", "f"));
+	assert_ok(u_chmod(b, "f", 04755));
+	ply_sys_probe = refuse_owner;
+	assert_ok(u_set(b, "f", &set));
+	ply_sys_probe = NULL;
+	assert_ok(u_stat(b, "f", &attr));
+	assert_int_equal(attr.stx_mode & 07777, 0755);
+	bed_close(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -208,6 +275,8 @@ int main(void)
 		bed_test(test_a_directorys_time_changes_with_its_names_only),
 		bed_test(test_numbers_stay_over_copy_up_rename_and_remount),
 		bed_test(test_what_makes_no_sense_is_refused),
+		bed_test(test_a_change_of_owner_drops_privileges),
+		bed_test(test_an_owner_that_stays_another_has_no_privileges_either),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
