@@ -28,6 +28,22 @@ as_in_kernel() {
 	no_containers
 }
 
+# A store without commits goes on with the kernel's overlayfs, if renamed directories were copied: the storage, which then
+# reads the upper itself, knows no redirects. (A commit makes a layer with .wh. files, which the kernel does not know.)
+kernel_goes_on() {
+	store form "$PLYFS"
+	echo 'mountopt = "redirect_dir=copy"' >>"$S/storage.conf"
+	base_image
+	run podman run --name changed localhost/base bash -c "$(work)"
+	rm "$S/graph/overlay/.has-mount-program" || fail "the storage has not noted a mount program"
+	sed -i '/mount_program\|mountopt/d' "$S/storage.conf"
+	run podman commit -q changed localhost/native
+	eq "in a container of the commit" "overlay $(looks_right)" "$(says podman run --rm localhost/native bash -c \
+		"findmnt -no FSTYPE /; $(looks)" | sed '1{N; s/\n/ /}')"
+	diff <(listing localhost/native) "$T/plyfs/done.list" >"$T/differs" || fail "the commit: not as with plyfs (>): $(head -n 5 "$T/differs")"
+	no_containers
+}
+
 # It sometimes shows again what was removed, and a symlink that is copied up loses its time; nothing else may differ.
 as_with_fuse_overlayfs() {
 	local name list times='s/^([^ ]+ l .*) [^ ]+$/\1/'
@@ -101,6 +117,7 @@ check "20 containers at once" at_once
 check "a container is entered, stopped, started, copied and exported" kept
 check "the same images as with the kernel's overlayfs" as_in_kernel
 check "the same images as with fuse-overlayfs" as_with_fuse_overlayfs
+check "the kernel's overlayfs goes on with a store" kernel_goes_on
 check "prune leaves nothing" pruned
 check "no mount and no server is left" no_containers
 finish
