@@ -194,6 +194,9 @@ static void do_data(struct fuzz_in *in)
 	drop(from);
 }
 
+/* What is then in a layer is not seen by a union of those that were there before. */
+static int has_rotated;
+
 static void open_union(void)
 {
 	struct ply_why why;
@@ -220,8 +223,9 @@ static void do_rotate(struct fuzz_in *in)
 	enum ply_rotate_how how = fuzz_pick(in, 2) ? PLY_ROTATE_ALONE : PLY_ROTATE_AS_IS;
 	struct ply_why why;
 
-	if (!sane(ply_rotate_prepare(u, how)))
-		sane(ply_rotate(u, tree_path("rotated"), how, &why));
+	if (!sane(ply_rotate_prepare(u, how)) &&
+	    !sane(ply_rotate(u, tree_path("rotated"), how, &why)))
+		has_rotated = 1;
 }
 
 static void do_again(struct fuzz_in *in)
@@ -272,6 +276,33 @@ static int fill(void *arg, const char *name, const struct ply_entry *entry, uint
 	return 1;
 }
 
+/* What is shown, as one number: names, types and contents. */
+static uint64_t shown_sum;
+
+static void add_shown(const void *data, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		shown_sum = (shown_sum ^ ((const uint8_t *)data)[i]) * 0x100000001b3u;
+}
+
+static void add_entry(struct ply_node *node, const struct shown *s)
+{
+	char buf[256];
+	long n = 0;
+
+	if (S_ISREG(s->type))
+		n = sane(ply_read(u, node, buf, sizeof(buf), 0));
+	else if (S_ISLNK(s->type))
+		n = sane(ply_readlink(u, node, buf, sizeof(buf)));
+	if (getenv("PLY_VERBOSE"))
+		printf("%s %o %ld\n", s->name, s->type, n);
+	add_shown(s->name, strlen(s->name) + 1);
+	add_shown(&s->type, sizeof(s->type));
+	add_shown(&n, sizeof(n));
+	if (n > 0)
+		add_shown(buf, (size_t)n);
+}
+
 static int is_dot(const char *name)
 {
 	return !strcmp(name, ".") || !strcmp(name, "..");
@@ -283,8 +314,11 @@ static void check_dir(struct ply_node *dir, int depth)
 {
 	struct page page = { 0 };
 	struct ply_entry entry;
+	long listed = sane(ply_readdir(u, dir, 0, fill, &page));
 
-	if (!sane(ply_readdir(u, dir, 0, fill, &page)))
+	/* It was there a moment ago. */
+	fuzz_check(listed != -ENOENT && listed != -ESTALE);
+	if (!listed)
 		check_names(dir, &page);
 	for (size_t i = 0; i < page.n; i++) {
 		const struct shown *s = &page.at[i];
@@ -300,6 +334,7 @@ static void check_dir(struct ply_node *dir, int depth)
 			continue;
 		fuzz_check(entry.attr.stx_ino == s->ino);
 		fuzz_check((entry.attr.stx_mode & S_IFMT) == s->type);
+		add_entry(entry.node, s);
 		if (S_ISDIR(s->type) && depth)
 			check_dir(entry.node, depth - 1);
 		ply_forget(u, entry.node, 1);
@@ -379,12 +414,32 @@ static unsigned long sum_lowers(void)
 	return sum;
 }
 
+/* A fresh union shows the same. */
+static void check_again(void)
+{
+	uint64_t before;
+
+	shown_sum = 0;
+	check_dir(ply_root(u), DEPTH);
+	before = shown_sum;
+	ply_union_close(u);
+	open_union();
+	if (!u)
+		return;
+	shown_sum = 0;
+	if (getenv("PLY_VERBOSE"))
+		printf("-- again\n");
+	check_dir(ply_root(u), DEPTH);
+	if (shown_sum != before && !has_rotated)
+		fuzz_fail("another mount shows another tree");
+}
+
 static void operate(struct fuzz_in *in)
 {
 	for (unsigned n = 0; u && fuzz_left(in) && n < STEPS_MAX; n++)
 		steps[fuzz_pick(in, NSTEPS)](in);
 	if (u)
-		check_dir(ply_root(u), DEPTH);
+		check_again();
 }
 
 static void try(const uint8_t *data, size_t size)
@@ -392,6 +447,7 @@ static void try(const uint8_t *data, size_t size)
 	struct fuzz_in in = { data, data + size };
 	unsigned long before;
 
+	has_rotated = 0;
 	make_layers();
 	take_config(&in);
 	hostile_lay(&in);
