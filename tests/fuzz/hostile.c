@@ -153,10 +153,11 @@ static void put_index(struct fuzz_in *in)
 static const char *const spaces[] = { "trusted.overlay.", "user.overlay.", "user.fuseoverlayfs." };
 
 static const char *const marks[] = {
-	"opaque",   "whiteout", "origin", "nlink",    "impure",	     "redirect",
-	"metacopy", "upper",	"uuid",	  "protattr", "plyfs.stack", "overlay.opaque",
+	"opaque",      "whiteout",	 "origin",	"nlink", "impure",
+	"redirect",    "metacopy",	 "upper",	"uuid",	 "protattr",
+	"plyfs.stack", "overlay.opaque", "plyfs.times",
 };
-#define NMARKS 12
+#define NMARKS 13
 
 static const char *const others[] = {
 	"user.containers.override_stat",
@@ -250,11 +251,13 @@ static size_t binary_value(struct fuzz_in *in, char *value)
 	static const char acl[28] = { 2, 0, 0,	0,  1,	0,  7,	0, -1, -1, -1, -1, 4,  0,
 				      5, 0, -1, -1, -1, -1, 32, 0, 5,  0,  -1, -1, -1, -1 };
 	static const char filled[17] = { -1 };
+	static const char times[25] = { 1, 5, 0, 0, 0, 0, 0, 0, 0, 7 };
 	const struct {
 		const char *at;
 		size_t size;
-	} kinds[] = { { caps2, 20 }, { caps3, 24 }, { acl, 28 }, { filled, 17 }, { caps3, 4 } };
-	unsigned kind = fuzz_pick(in, 5);
+	} kinds[] = { { caps2, 20 },  { caps3, 24 }, { acl, 28 },
+		      { filled, 17 }, { caps3, 4 },  { times, 25 } };
+	unsigned kind = fuzz_pick(in, 6);
 
 	memcpy(value, kinds[kind].at, kinds[kind].size);
 	if (fuzz_pick(in, 4) == 3)

@@ -276,7 +276,7 @@ static int fill(void *arg, const char *name, const struct ply_entry *entry, uint
 	return 1;
 }
 
-/* What is shown, as one number: names, types and contents. */
+/* What is shown, as one number: names, attributes and contents. */
 static uint64_t shown_sum;
 
 static void add_shown(const void *data, size_t size)
@@ -285,7 +285,7 @@ static void add_shown(const void *data, size_t size)
 		shown_sum = (shown_sum ^ ((const uint8_t *)data)[i]) * 0x100000001b3u;
 }
 
-static void add_entry(struct ply_node *node, const struct shown *s)
+static void add_entry(struct ply_node *node, const struct shown *s, const struct statx *attr)
 {
 	char buf[256];
 	long n = 0;
@@ -299,6 +299,12 @@ static void add_entry(struct ply_node *node, const struct shown *s)
 	add_shown(s->name, strlen(s->name) + 1);
 	add_shown(&s->type, sizeof(s->type));
 	add_shown(&n, sizeof(n));
+	add_shown(&attr->stx_mode, sizeof(attr->stx_mode));
+	add_shown(&attr->stx_uid, sizeof(attr->stx_uid));
+	add_shown(&attr->stx_ino, sizeof(attr->stx_ino));
+	add_shown(&attr->stx_size, sizeof(attr->stx_size));
+	add_shown(&attr->stx_mtime.tv_sec, sizeof(attr->stx_mtime.tv_sec));
+	add_shown(&attr->stx_mtime.tv_nsec, sizeof(attr->stx_mtime.tv_nsec));
 	if (n > 0)
 		add_shown(buf, (size_t)n);
 }
@@ -334,7 +340,7 @@ static void check_dir(struct ply_node *dir, int depth)
 			continue;
 		fuzz_check(entry.attr.stx_ino == s->ino);
 		fuzz_check((entry.attr.stx_mode & S_IFMT) == s->type);
-		add_entry(entry.node, s);
+		add_entry(entry.node, s, &entry.attr);
 		if (S_ISDIR(s->type) && depth)
 			check_dir(entry.node, depth - 1);
 		ply_forget(u, entry.node, 1);
