@@ -53,8 +53,12 @@ static int set_times(int fd, const char *name, const struct statx *stx)
 /* Only with the times in place the mark may go. */
 void ply_fill_recover(struct ply_union *u, int dirfd, const char *name, struct statx *stx)
 {
-	if (read_times(u, dirfd, name, stx) > 0 && !set_times(dirfd, name, stx))
-		ply_upper_remove_mark(&u->upper, dirfd, name, PLY_MARK_TIMES);
+	struct statx kept = *stx;
+
+	if (read_times(u, dirfd, name, &kept) <= 0 || set_times(dirfd, name, &kept))
+		return;
+	*stx = kept;
+	ply_upper_remove_mark(&u->upper, dirfd, name, PLY_MARK_TIMES);
 }
 
 /* ---- filling ---- */

@@ -160,7 +160,7 @@ static struct ply_node *new_indexed(struct ply_union *u, const char *entry,
 	if (other != node) {
 		ply_node_unref(u, node);
 	} else if (data) {
-		struct statx times;
+		struct statx times = *upper;
 
 		ply_fill_recover(u, u->upper.index, entry, &times);
 		pthread_mutex_lock(&node->lock);

@@ -114,6 +114,29 @@ static int copy_root(struct rotation *r)
 	return err ? err : ply_copy_attrs(&from, &stx, r->fresh.root, "");
 }
 
+/* An empty directory may be a layer of this very stack, which would be gone: 1, 0 or -errno. */
+static int is_layer(const struct rotation *r)
+{
+	struct statx target, root;
+	int err = sys_statx(r->target.dirfd, r->target.name, STATX_INO, &target);
+
+	for (unsigned i = 0; i < r->u->nall && !err; i++) {
+		err = sys_statx(r->u->layers[i].root, "", STATX_INO, &root);
+		if (!err && ply_same_inode(&target, &root))
+			return 1;
+	}
+	return err;
+}
+
+static int clear_target(const struct rotation *r)
+{
+	int is_used = is_layer(r);
+
+	if (is_used)
+		return is_used < 0 ? is_used : -EBUSY;
+	return sys_rmdir(r->target.dirfd, r->target.name);
+}
+
 static int make_fresh(struct rotation *r, const char *layer)
 {
 	struct ply_layer *old = &r->u->layers[PLY_UPPER];
@@ -122,7 +145,7 @@ static int make_fresh(struct rotation *r, const char *layer)
 	r->is_made = !err;
 	/* An empty one will do. */
 	if (err == -EEXIST) {
-		err = sys_rmdir(r->target.dirfd, r->target.name);
+		err = clear_target(r);
 		if (!err)
 			err = sys_mkdir(r->target.dirfd, r->target.name, S_IRWXU);
 		r->is_made = !err;

@@ -6,7 +6,6 @@
  * An input: a configuration, then what lies in the layers, up to a zero byte, then operations.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/fs.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,331 +14,19 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
-#include "base/sys.h"
 #include "fuzz.h"
-#include "layer/marks.h"
+#include "hostile.h"
 #include "tree.h"
 #include "union/union.h"
 
 #define FILE_MAX (1 << 20)
-#define VALUE_MAX 4200
-#define PATH_ROOM 1024
 #define DEPTH 5
 #define STEPS_MAX 48
 
 static struct ply_union *u;
 static struct ply_union_config config;
-
-/* ---- what lies in the layers ---- */
-
-/* Lowers, topmost first, the data-only one, then what may be written. */
-static const char *const layers[] = { "l0", "l1", "l2", "data", "up", "work" };
-#define NLOWERS 4
-#define NLAYERS 6
-
-static const char long_name[] =
-	"nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
-	"nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
-	"nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn";
-
-static const char *const names[] = {
-	"a",
-	"b",
-	"c",
-	"d",
-	"e",
-	".wh.a",
-	".wh.d",
-	".wh..wh..opq",
-	".wh.",
-	".wh..",
-	".wh...",
-	".wh..wh.plnk",
-	"...",
-	".wh..wh.name.a",
-	".wh..wh.name.",
-	".wh..wh..wh.name.a",
-	long_name,
-	"index",
-	"unsettled",
-	"settling",
-	"work",
-	"#1",
-	"#wh",
-	"incompat",
-};
-#define NNAMES (sizeof(names) / sizeof(names[0]))
-
-/* The first ones are by far the most frequent. */
-static const char *take_name(struct fuzz_in *in)
-{
-	unsigned n = fuzz_pick(in, 256);
-
-	return names[n < 192 ? n % 5 : n % NNAMES];
-}
-
-/* One to three names; most directories are called a. */
-static void take_path(struct fuzz_in *in, char path[PATH_ROOM])
-{
-	unsigned kind = fuzz_pick(in, 8);
-	int n = 0;
-
-	if (kind >= 4)
-		n = snprintf(path, PATH_ROOM, "%s/", kind == 7 ? take_name(in) : "a");
-	if (kind == 6)
-		n += snprintf(path + n, PATH_ROOM - (size_t)n, "b/");
-	snprintf(path + n, PATH_ROOM - (size_t)n, "%s", take_name(in));
-}
-
-/* The same in one of the layers. */
-static const char *take_place(struct fuzz_in *in)
-{
-	unsigned layer = fuzz_pick(in, NLAYERS);
-	char path[PATH_ROOM];
-
-	take_path(in, path);
-	return tree_path("%s/%s", layers[layer], path);
-}
-
-/* What is to be put somewhere may not fit there. */
-static void tried(int result)
-{
-	fuzz_check(result == 0 || errno != EFAULT);
-}
-
-static void put_dir(struct fuzz_in *in)
-{
-	tried(mkdir(take_place(in), fuzz_pick(in, 8) ? 0755 : 0));
-}
-
-static void put_file(struct fuzz_in *in)
-{
-	const char *path = take_place(in);
-	size_t size;
-	const uint8_t *data = fuzz_bytes(in, fuzz_pick(in, 32), &size);
-
-	tree_make_file(path, data, size);
-}
-
-/* A hole of some size is what metadata-only files are. */
-static void put_hole(struct fuzz_in *in)
-{
-	const char *path = take_place(in);
-
-	tree_make_file(path, "", 0);
-	tried(truncate(path, (off_t)fuzz_number(in, 2)));
-}
-
-static void put_symlink(struct fuzz_in *in)
-{
-	static const char *const targets[] = { "a", "../../outside", "/", "..", "b/c", "" };
-	const char *path = take_place(in);
-
-	tried(symlink(targets[fuzz_pick(in, 6)], path));
-}
-
-static void put_special(struct fuzz_in *in)
-{
-	static const mode_t types[] = { S_IFCHR, S_IFIFO, S_IFSOCK, S_IFCHR };
-	const char *path = take_place(in);
-	unsigned kind = fuzz_pick(in, 4);
-
-	tried(mknod(path, types[kind] | 0644, makedev(0, kind == 3 ? 7 : 0)));
-}
-
-static void put_link(struct fuzz_in *in)
-{
-	const char *path = take_place(in);
-
-	tried(link(take_place(in), path));
-}
-
-/* An entry of the index: the name is the handle of what is at a path of a layer. */
-static void put_index(struct fuzz_in *in)
-{
-	const char *of = take_place(in), *what = take_place(in);
-	struct ply_layer layer = { .root = -1 };
-	char hex[2 * sizeof(struct ply_fh) + 1] = "00";
-	struct ply_fh fh;
-	int len = ply_mark_encode(&layer, AT_FDCWD, of, &fh);
-
-	for (int i = 0; i < len && i < (int)sizeof(fh); i++)
-		snprintf(hex + 2 * i, 3, "%02x", ((const uint8_t *)&fh)[i]);
-	mkdir(tree_path("work/index"), 0700);
-	tried(link(what, tree_path("work/index/%s", hex)));
-}
-
-/* ---- attributes ---- */
-
-static const char *const spaces[] = { "trusted.overlay.", "user.overlay.", "user.fuseoverlayfs." };
-
-static const char *const marks[] = {
-	"opaque",   "whiteout", "origin", "nlink",    "impure",	     "redirect",
-	"metacopy", "upper",	"uuid",	  "protattr", "plyfs.stack", "overlay.opaque",
-};
-#define NMARKS 12
-
-static const char *const others[] = {
-	"user.containers.override_stat",
-	"security.fuseoverlayfs.override_stat",
-	"user.fuseoverlayfs.override_stat",
-	"system.posix_acl_access",
-	"system.posix_acl_default",
-	"security.capability",
-	"user.name",
-	"user.containers.override_security.capability",
-};
-#define NOTHERS 8
-
-static void take_attribute(struct fuzz_in *in, char name[256])
-{
-	unsigned n = fuzz_pick(in, 3 * NMARKS + NOTHERS);
-
-	if (n < 3 * NMARKS)
-		snprintf(name, 256, "%s%s", spaces[n % 3], marks[n / 3]);
-	else
-		snprintf(name, 256, "%s", others[n - 3 * NMARKS]);
-}
-
-static const char *const values[] = {
-	"y",
-	"x",
-	"",
-	"a",
-	"/a",
-	"/a/b",
-	"/b/a",
-	"/d",
-	"../outside",
-	"/../outside",
-	"a/b",
-	"/a//b",
-	"/",
-	".",
-	"..",
-	"U+1",
-	"U-1",
-	"U+2147483647",
-	"U-2147483648",
-	"L+99999999999",
-	"L-1",
-	"U",
-	"0:0:0755",
-	"1000:1000:04755",
-	"0:0:0644:pipe",
-	"0:0:0644:char-0-0",
-	"0:0:0644:char-4096-0",
-	"0:0:0644:block-8-1",
-	"0:0:0755:dir",
-	"-1:-1:777777",
-	"4294967296:0:0644",
-	"/c",
-	"c",
-};
-#define NVALUES 33
-
-/* Too long for some, and just too long for others. */
-static size_t long_value(char *value, size_t size)
-{
-	for (size_t i = 0; i < size; i++)
-		value[i] = i % 16 ? 'a' : '/';
-	return size;
-}
-
-static size_t handle_value(struct fuzz_in *in, char *value)
-{
-	struct ply_layer layer = { .root = -1 };
-	struct ply_fh fh = { 0 };
-	int len = ply_mark_encode(&layer, AT_FDCWD, take_place(in), &fh);
-	unsigned odd = fuzz_pick(in, 4);
-
-	if (len <= 0)
-		return 0;
-	if (odd == 1)
-		((uint8_t *)&fh)[fuzz_pick(in, (unsigned)len)] ^= (uint8_t)fuzz_number(in, 1);
-	if (odd == 2)
-		len -= (int)fuzz_pick(in, (unsigned)len);
-	memcpy(value, &fh, sizeof(fh));
-	return (size_t)len;
-}
-
-/* Capabilities and lists of the right form, but for what the input changes. */
-static size_t binary_value(struct fuzz_in *in, char *value)
-{
-	static const char caps2[20] = { 1, 0, 0, 2, 0, 4 };
-	static const char caps3[24] = { 1, 0, 0, 3, 0, 4, [20] = 5 };
-	static const char acl[28] = { 2, 0, 0,	0,  1,	0,  7,	0, -1, -1, -1, -1, 4,  0,
-				      5, 0, -1, -1, -1, -1, 32, 0, 5,  0,  -1, -1, -1, -1 };
-	static const char filled[17] = { -1 };
-	const struct {
-		const char *at;
-		size_t size;
-	} kinds[] = { { caps2, 20 }, { caps3, 24 }, { acl, 28 }, { filled, 17 }, { caps3, 4 } };
-	unsigned kind = fuzz_pick(in, 5);
-
-	memcpy(value, kinds[kind].at, kinds[kind].size);
-	if (fuzz_pick(in, 4) == 3)
-		value[fuzz_pick(in, (unsigned)kinds[kind].size)] = (char)fuzz_number(in, 1);
-	return kinds[kind].size;
-}
-
-static size_t take_value(struct fuzz_in *in, char value[VALUE_MAX])
-{
-	const uint8_t *data;
-	const char *word;
-	size_t size;
-
-	switch (fuzz_pick(in, 8)) {
-	case 0:
-		data = fuzz_bytes(in, fuzz_pick(in, 256), &size);
-		memcpy(value, data, size);
-		return size;
-	case 1:
-		return handle_value(in, value);
-	case 2:
-		return binary_value(in, value);
-	case 3:
-		return long_value(value, 4085 + fuzz_pick(in, 16));
-	default:
-		word = values[fuzz_pick(in, NVALUES)];
-		memcpy(value, word, strlen(word));
-		return strlen(word);
-	}
-}
-
-static void put_attribute(struct fuzz_in *in)
-{
-	unsigned layer = fuzz_pick(in, NLAYERS + 1);
-	char path[PATH_ROOM], name[256], value[VALUE_MAX];
-	const char *place;
-	size_t size;
-
-	take_path(in, path);
-	place = tree_path("%s/%s", layers[layer % NLAYERS], path);
-	/* The roots of layers, and the index, say more than others. */
-	if (layer == NLAYERS)
-		place = tree_path("%s", fuzz_pick(in, 2) ? layers[fuzz_pick(in, 5)] : "work/index");
-	take_attribute(in, name);
-	size = take_value(in, value);
-	tried(lsetxattr(place, name, value, size, 0));
-}
-
-static void (*const puts_[])(struct fuzz_in *in) = {
-	put_dir,   put_file,	  put_hole,	 put_symlink,	put_special,   put_link,
-	put_index, put_attribute, put_attribute, put_attribute, put_attribute, put_attribute,
-};
-#define NPUTS 12
-
-static void lay(struct fuzz_in *in)
-{
-	unsigned n;
-
-	while (fuzz_left(in) && (n = (unsigned)fuzz_number(in, 1)) != 0)
-		puts_[n % NPUTS](in);
-}
 
 /* ---- operations ---- */
 
@@ -384,9 +71,9 @@ static void drop(struct ply_node *node)
 static struct ply_node *take_node(struct fuzz_in *in)
 {
 	struct ply_node *node;
-	char path[PATH_ROOM], name[256];
+	char path[HOSTILE_PATH], name[256];
 
-	take_path(in, path);
+	hostile_path(in, path);
 	walk(path, &node, name);
 	return node;
 }
@@ -396,7 +83,7 @@ static struct ply_node *take_entry(struct fuzz_in *in, char name[256])
 {
 	struct ply_node *node = take_node(in);
 
-	snprintf(name, 256, "%s", take_name(in));
+	snprintf(name, 256, "%s", hostile_name(in));
 	return node;
 }
 
@@ -486,8 +173,8 @@ static void do_xattr(struct fuzz_in *in)
 	struct ply_node *node = take_node(in);
 	size_t size;
 
-	take_attribute(in, name);
-	size = take_value(in, value);
+	hostile_attribute(in, name);
+	size = hostile_value(in, value);
 	sane(ply_setxattr(u, node, name, value, size, 0));
 	sane(ply_getxattr(u, node, name, value, sizeof(value)));
 	sane(ply_listxattr(u, node, value, sizeof(value)));
@@ -506,6 +193,9 @@ static void do_data(struct fuzz_in *in)
 	drop(to);
 	drop(from);
 }
+
+/* What is then in a layer is not seen by a union of those that were there before. */
+static int has_rotated;
 
 static void open_union(void)
 {
@@ -533,8 +223,9 @@ static void do_rotate(struct fuzz_in *in)
 	enum ply_rotate_how how = fuzz_pick(in, 2) ? PLY_ROTATE_ALONE : PLY_ROTATE_AS_IS;
 	struct ply_why why;
 
-	if (!sane(ply_rotate_prepare(u, how)))
-		sane(ply_rotate(u, tree_path("rotated"), how, &why));
+	if (!sane(ply_rotate_prepare(u, how)) &&
+	    !sane(ply_rotate(u, tree_path("rotated"), how, &why)))
+		has_rotated = 1;
 }
 
 static void do_again(struct fuzz_in *in)
@@ -585,6 +276,39 @@ static int fill(void *arg, const char *name, const struct ply_entry *entry, uint
 	return 1;
 }
 
+/* What is shown, as one number: names, attributes and contents. */
+static uint64_t shown_sum;
+
+static void add_shown(const void *data, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		shown_sum = (shown_sum ^ ((const uint8_t *)data)[i]) * 0x100000001b3u;
+}
+
+static void add_entry(struct ply_node *node, const struct shown *s, const struct statx *attr)
+{
+	char buf[256];
+	long n = 0;
+
+	if (S_ISREG(s->type))
+		n = sane(ply_read(u, node, buf, sizeof(buf), 0));
+	else if (S_ISLNK(s->type))
+		n = sane(ply_readlink(u, node, buf, sizeof(buf)));
+	if (getenv("PLY_VERBOSE"))
+		printf("%s %o %ld\n", s->name, s->type, n);
+	add_shown(s->name, strlen(s->name) + 1);
+	add_shown(&s->type, sizeof(s->type));
+	add_shown(&n, sizeof(n));
+	add_shown(&attr->stx_mode, sizeof(attr->stx_mode));
+	add_shown(&attr->stx_uid, sizeof(attr->stx_uid));
+	add_shown(&attr->stx_ino, sizeof(attr->stx_ino));
+	add_shown(&attr->stx_size, sizeof(attr->stx_size));
+	add_shown(&attr->stx_mtime.tv_sec, sizeof(attr->stx_mtime.tv_sec));
+	add_shown(&attr->stx_mtime.tv_nsec, sizeof(attr->stx_mtime.tv_nsec));
+	if (n > 0)
+		add_shown(buf, (size_t)n);
+}
+
 static int is_dot(const char *name)
 {
 	return !strcmp(name, ".") || !strcmp(name, "..");
@@ -596,8 +320,11 @@ static void check_dir(struct ply_node *dir, int depth)
 {
 	struct page page = { 0 };
 	struct ply_entry entry;
+	long listed = sane(ply_readdir(u, dir, 0, fill, &page));
 
-	if (!sane(ply_readdir(u, dir, 0, fill, &page)))
+	/* It was there a moment ago. */
+	fuzz_check(listed != -ENOENT && listed != -ESTALE);
+	if (!listed)
 		check_names(dir, &page);
 	for (size_t i = 0; i < page.n; i++) {
 		const struct shown *s = &page.at[i];
@@ -613,6 +340,7 @@ static void check_dir(struct ply_node *dir, int depth)
 			continue;
 		fuzz_check(entry.attr.stx_ino == s->ino);
 		fuzz_check((entry.attr.stx_mode & S_IFMT) == s->type);
+		add_entry(entry.node, s, &entry.attr);
 		if (S_ISDIR(s->type) && depth)
 			check_dir(entry.node, depth - 1);
 		ply_forget(u, entry.node, 1);
@@ -623,17 +351,17 @@ static void check_dir(struct ply_node *dir, int depth)
 /* Names that are there are listed. */
 static void check_names(struct ply_node *dir, const struct page *page)
 {
-	for (size_t i = 0; i < NNAMES; i++) {
+	for (size_t i = 0; i < HOSTILE_NAMES; i++) {
 		struct ply_entry entry;
 		size_t at = 0;
 
-		if (sane(ply_lookup(u, dir, names[i], &entry)))
+		if (sane(ply_lookup(u, dir, hostile_names[i], &entry)))
 			continue;
 		ply_forget(u, entry.node, 1);
-		while (at < page->n && strcmp(page->at[at].name, names[i]))
+		while (at < page->n && strcmp(page->at[at].name, hostile_names[i]))
 			at++;
 		if (at == page->n)
-			fuzz_fail("'%s' is there, but not listed", names[i]);
+			fuzz_fail("'%s' is there, but not listed", hostile_names[i]);
 	}
 }
 
@@ -644,28 +372,28 @@ static void make_layers(void)
 	tree_make_dir(tree_path("outside"));
 	tree_make_file(tree_path("outside/secret"), "OUTSIDE", 7);
 	tree_make_file(tree_path("outside/a"), "OUTSIDE", 7);
-	for (unsigned i = 0; i < NLAYERS; i++)
-		tree_make_dir(tree_path("%s", layers[i]));
+	for (unsigned i = 0; i < HOSTILE_LAYERS; i++)
+		tree_make_dir(tree_path("%s", hostile_layers[i]));
 	for (unsigned i = 0; i < 3; i++) {
-		tree_make_dir(tree_path("%s/a", layers[i]));
-		tree_make_dir(tree_path("%s/a/b", layers[i]));
-		tree_make_file(tree_path("%s/a/c", layers[i]), "lower content", 13);
+		tree_make_dir(tree_path("%s/a", hostile_layers[i]));
+		tree_make_dir(tree_path("%s/a/b", hostile_layers[i]));
+		tree_make_file(tree_path("%s/a/c", hostile_layers[i]), "lower content", 13);
 	}
 }
 
 static void take_config(struct fuzz_in *in)
 {
-	static const char *paths[NLOWERS];
-	static char text[NLAYERS][512];
+	static const char *paths[HOSTILE_LOWERS];
+	static char text[HOSTILE_LAYERS][512];
 	unsigned bits = (unsigned)fuzz_number(in, 2);
 
-	for (unsigned i = 0; i < NLAYERS; i++)
-		snprintf(text[i], sizeof(text[i]), "%s", tree_path("%s", layers[i]));
-	for (unsigned i = 0; i < NLOWERS; i++)
+	for (unsigned i = 0; i < HOSTILE_LAYERS; i++)
+		snprintf(text[i], sizeof(text[i]), "%s", tree_path("%s", hostile_layers[i]));
+	for (unsigned i = 0; i < HOSTILE_LOWERS; i++)
 		paths[i] = text[i];
 	config = (struct ply_union_config){
 		.lowers = paths,
-		.nlowers = NLOWERS,
+		.nlowers = HOSTILE_LOWERS,
 		.ndata = 1,
 		.upper = text[4],
 		.work = text[5],
@@ -687,9 +415,29 @@ static unsigned long sum_lowers(void)
 {
 	unsigned long sum = tree_sum(tree_path("outside"));
 
-	for (unsigned i = 0; i < NLOWERS; i++)
-		sum = sum * 31 + tree_sum(tree_path("%s", layers[i]));
+	for (unsigned i = 0; i < HOSTILE_LOWERS; i++)
+		sum = sum * 31 + tree_sum(tree_path("%s", hostile_layers[i]));
 	return sum;
+}
+
+/* A fresh union shows the same. */
+static void check_again(void)
+{
+	uint64_t before;
+
+	shown_sum = 0;
+	check_dir(ply_root(u), DEPTH);
+	before = shown_sum;
+	ply_union_close(u);
+	open_union();
+	if (!u)
+		return;
+	shown_sum = 0;
+	if (getenv("PLY_VERBOSE"))
+		printf("-- again\n");
+	check_dir(ply_root(u), DEPTH);
+	if (shown_sum != before && !has_rotated)
+		fuzz_fail("another mount shows another tree");
 }
 
 static void operate(struct fuzz_in *in)
@@ -697,7 +445,7 @@ static void operate(struct fuzz_in *in)
 	for (unsigned n = 0; u && fuzz_left(in) && n < STEPS_MAX; n++)
 		steps[fuzz_pick(in, NSTEPS)](in);
 	if (u)
-		check_dir(ply_root(u), DEPTH);
+		check_again();
 }
 
 static void try(const uint8_t *data, size_t size)
@@ -705,9 +453,10 @@ static void try(const uint8_t *data, size_t size)
 	struct fuzz_in in = { data, data + size };
 	unsigned long before;
 
+	has_rotated = 0;
 	make_layers();
 	take_config(&in);
-	lay(&in);
+	hostile_lay(&in);
 	before = sum_lowers();
 	open_union();
 	operate(&in);

@@ -231,6 +231,9 @@ static void send_request(struct fuzz_in *in)
 	const uint8_t *data;
 	uint8_t *body;
 
+	/* One that answers no question of ours is lost in libfuse, with its memory. */
+	if (head.opcode == FUSE_NOTIFY_REPLY)
+		head.opcode = FUSE_LSEEK;
 	head.unique = 2 + s.nsent;
 	head.nodeid = node_of(fuzz_number(in, 1));
 	head.uid = users[fuzz_pick(in, 3)];
@@ -350,8 +353,7 @@ static void check_answers(void)
 {
 	for (unsigned i = 0; i < s.nsent; i++) {
 		uint32_t code = s.sent[i].opcode;
-		int wanted = code != FUSE_FORGET && code != FUSE_BATCH_FORGET &&
-			     code != FUSE_NOTIFY_REPLY;
+		int wanted = code != FUSE_FORGET && code != FUSE_BATCH_FORGET;
 
 		if (s.sent[i].answers != wanted)
 			fuzz_fail("request %u, opcode %u, has %d answers", i, code,

@@ -411,9 +411,12 @@ static void test_what_cannot_be_a_layer_is_refused_and_nothing_changes(void **st
 	put_layers(b);
 	put_file(b, "full/f", "f");
 	put_dir(b, "empty");
-	bed_open(b, 2, 0, NULL);
+	put_dir(b, "l2");
+	bed_open(b, 3, 0, NULL);
 	assert_ok(u_write(b, "a", "UPPER", 0));
 	assert_int_equal(ply_rotate(b->u, bed_path(b, "full"), PLY_ROTATE_AS_IS, &why), -EEXIST);
+	assert_int_equal(ply_rotate(b->u, bed_path(b, "l2"), PLY_ROTATE_AS_IS, &why), -EBUSY);
+	assert_true(on_disk(b, "l2"));
 	assert_int_equal(ply_rotate(b->u, bed_path(b, "no/such"), PLY_ROTATE_AS_IS, &why), -ENOENT);
 	assert_int_equal(ply_rotate(b->u, "relative", PLY_ROTATE_AS_IS, &why), -EINVAL);
 	assert_int_equal(ply_rotate(b->u, bed_path(b, "up/inside"), PLY_ROTATE_AS_IS, &why),
