@@ -85,6 +85,8 @@ struct ply_dirs {
 struct ply_dirs *ply_stack_root(struct ply_stack *s);
 /* Of one layer alone. */
 struct ply_dirs *ply_dirs_alone(unsigned layer, const char *path);
+/* A further part; takes path over, which may be NULL for want of memory. 0 or -ENOMEM. */
+int ply_dirs_add(struct ply_dirs *d, unsigned layer, char *path);
 void ply_dirs_free(struct ply_dirs *d);
 void ply_dirs_close(struct ply_dirs *d);
 /* What ply_stack_names has found out goes, for when no more names are looked up. */
