@@ -306,26 +306,35 @@ static ssize_t write_with_copyup(struct ply_union *u, struct ply_node *node,
 	return done > 0 ? (ssize_t)patch->size : done;
 }
 
+/* The same where it is up, or comes up first. */
+static ssize_t write_up(struct ply_union *u, struct ply_node *node, const struct ply_patch *patch,
+			unsigned flags)
+{
+	struct ply_fd *fd;
+	ssize_t n = open_for_write(u, node, flags, &fd);
+
+	if (n)
+		return n;
+	if (flags & PLY_WRITE_KILL_PRIV)
+		n = write_patch(fd->fd, patch, flags);
+	else if (flags & PLY_WRITE_KEEP_TIMES)
+		n = write_keeping_times(u, node, fd->fd, patch);
+	else
+		n = write_keeping_caps(node, fd->fd, patch, flags);
+	ply_fd_put(u->fds, fd);
+	return n;
+}
+
 ssize_t ply_write(struct ply_union *u, struct ply_node *node, const void *buf, size_t size,
 		  off_t off, unsigned flags)
 {
 	const struct ply_patch patch = { .buf = buf, .size = size, .off = off };
-	struct ply_fd *fd;
 	ssize_t n;
 
 	ply_begin_write(u, node);
 	n = write_with_copyup(u, node, &patch, flags);
 	if (!n)
-		n = open_for_write(u, node, flags, &fd);
-	if (!n) {
-		if (flags & PLY_WRITE_KILL_PRIV)
-			n = write_patch(fd->fd, &patch, flags);
-		else if (flags & PLY_WRITE_KEEP_TIMES)
-			n = write_keeping_times(u, node, fd->fd, &patch);
-		else
-			n = write_keeping_caps(node, fd->fd, &patch, flags);
-		ply_fd_put(u->fds, fd);
-	}
+		n = write_up(u, node, &patch, flags);
 	ply_end_write(u, node);
 	return n;
 }
