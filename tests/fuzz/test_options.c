@@ -91,7 +91,7 @@ static void check_again(const struct ply_options *o)
 /* The words that a mount may get; others are names after an equals sign. */
 static int is_word(const char *s, size_t len)
 {
-	static const char *const words[] = {
+	static const char *const known[] = {
 		"default_permissions",
 		"suid",
 		"nosuid",
@@ -111,8 +111,8 @@ static int is_word(const char *s, size_t len)
 		"allow_other",
 	};
 
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		if (strlen(words[i]) == len && !strncmp(words[i], s, len))
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (strlen(known[i]) == len && !strncmp(known[i], s, len))
 			return 1;
 	return !strncmp(s, "fsname=", 7) || !strncmp(s, "subtype=", 8);
 }
