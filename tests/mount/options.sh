@@ -66,7 +66,7 @@ access_times() {
 		eq "on disk with '$word'" "$told" "$(words stat -c '%n %x' "$L/low" "$L/ld" "$U/up" "$U/ud" | sed 's|[^ ]*/||g')"
 		case $told in "low 1990-01-01 "*" ld 1990-01-01 "*) ;; *) fail "a layer was changed with '$word': $told" ;; esac
 		case $told in *" up 1990"* | *" ud 1990"*) fail "the upper's are not kept with '$word': $told" ;; esac
-		rm -r "$U"/*
+		rm -r "$U/up" "$U/ud"
 	done
 	mount -o remount,noatime "$D/fs"
 	echo x >"$U/up"
