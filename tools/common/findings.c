@@ -102,8 +102,10 @@ int ply_spot_open(const struct ply_check *c, unsigned layer, const char *path,
 	return spot->fd < 0 ? spot->fd : 0;
 }
 
-enum ply_repair ply_repair_attr(struct ply_check *c, enum ply_finding what, unsigned layer,
-				const char *path, const char *attr)
+typedef int (*fix_fn)(const struct ply_spot *spot, const char *attr);
+
+static enum ply_repair repair(struct ply_check *c, enum ply_finding what, unsigned layer,
+			      const char *path, fix_fn fix, const char *attr)
 {
 	struct ply_spot spot;
 	int err;
@@ -112,19 +114,31 @@ enum ply_repair ply_repair_attr(struct ply_check *c, enum ply_finding what, unsi
 		return PLY_LEFT;
 	err = ply_spot_open(c, layer, path, &spot);
 	if (!err) {
-		err = sys_removexattr(spot.fd, spot.name, attr);
+		err = fix(&spot, attr);
 		sys_close(spot.fd);
 	}
 	return ply_repair_done(c, path, err);
 }
 
+static int remove_attr(const struct ply_spot *spot, const char *attr)
+{
+	return sys_removexattr(spot->fd, spot->name, attr);
+}
+
+enum ply_repair ply_repair_attr(struct ply_check *c, enum ply_finding what, unsigned layer,
+				const char *path, const char *attr)
+{
+	return repair(c, what, layer, path, remove_attr, attr);
+}
+
 /* The directory's times stay, as users see them. */
-static int unlink_at(const struct ply_spot *spot)
+static int unlink_at(const struct ply_spot *spot, const char *attr)
 {
 	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
 	struct statx stx;
 	int err = sys_statx(spot->fd, "", STATX_MTIME, &stx);
 
+	(void)attr;
 	if (!err)
 		err = sys_unlink(spot->fd, spot->name);
 	if (err)
@@ -137,27 +151,18 @@ static int unlink_at(const struct ply_spot *spot)
 enum ply_repair ply_repair_unlink(struct ply_check *c, enum ply_finding what, unsigned layer,
 				  const char *path)
 {
-	struct ply_spot spot;
-	int err;
-
-	if (!ply_may_repair(c, what, layer))
-		return PLY_LEFT;
-	err = ply_spot_open(c, layer, path, &spot);
-	if (!err) {
-		err = unlink_at(&spot);
-		sys_close(spot.fd);
-	}
-	return ply_repair_done(c, path, err);
+	return repair(c, what, layer, path, unlink_at, NULL);
 }
 
 /* Opaque first: the redirect means nothing then. */
-static int cut_off(const struct ply_spot *spot)
+static int cut_off(const struct ply_spot *spot, const char *unused)
 {
 	const char *space = ply_space_of(spot->fd, spot->name, PLY_MARK_REDIRECT);
 	char attr[64];
 	int err =
 		space ? ply_space_set(spot->fd, spot->name, space, PLY_MARK_OPAQUE, "y") : -ENODATA;
 
+	(void)unused;
 	snprintf(attr, sizeof(attr), "%s" PLY_MARK_REDIRECT, space ? space : "");
 	return err ? err : sys_removexattr(spot->fd, spot->name, attr);
 }
@@ -165,15 +170,5 @@ static int cut_off(const struct ply_spot *spot)
 enum ply_repair ply_repair_cut_off(struct ply_check *c, enum ply_finding what, unsigned layer,
 				   const char *path)
 {
-	struct ply_spot spot;
-	int err;
-
-	if (!ply_may_repair(c, what, layer))
-		return PLY_LEFT;
-	err = ply_spot_open(c, layer, path, &spot);
-	if (!err) {
-		err = cut_off(&spot);
-		sys_close(spot.fd);
-	}
-	return ply_repair_done(c, path, err);
+	return repair(c, what, layer, path, cut_off, NULL);
 }
