@@ -209,7 +209,6 @@ static int try_it(struct ply_union *u, struct ply_addition *add, struct ply_why 
 	}
 	ply_linkcount_rebind(u);
 	ply_remerge_keep(u, &add->remerge);
-	ply_linkcount_rebind(u);
 	/* Its file system, if it is another one, gets the next number. */
 	ply_ino_map(u, &root);
 	add->layer = (struct ply_layer){ .root = -1 };
