@@ -273,7 +273,7 @@ int ply_link(struct ply_union *u, struct ply_node *node, struct ply_node *dir, c
 int ply_unlink(struct ply_union *u, struct ply_node *dir, const char *name);
 int ply_rmdir(struct ply_union *u, struct ply_node *dir, const char *name);
 /*
- * flags as of renameat2(2): 0, RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT; others -EINVAL.
+ * flags as of renameat2(2): 0, RENAME_NOREPLACE, RENAME_EXCHANGE; others, RENAME_WHITEOUT too, are -EINVAL.
  * -EXDEV for a directory that has content in a lower layer, where redirect_dir is OFF or the like, or ON and
  * the mark cannot be written.
  */
