@@ -18,6 +18,7 @@
 #include "common/lost.h"
 #include "common/staging.h"
 #include "common/treecopy.h"
+#include "layer/copy.h"
 #include "layer/xattr.h"
 
 enum {
@@ -170,8 +171,6 @@ static int turn_all(struct run *r, struct ply_convert_dir *d, const struct ply_n
 static int turn_dir(struct run *r, struct ply_convert_dir *d, const struct ply_names *names)
 {
 	const struct statx *stx = &d->stx;
-	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT },
-				     { stx->stx_mtime.tv_sec, stx->stx_mtime.tv_nsec } };
 	int is_unlocked = 0, err, back;
 	struct statx now;
 	mode_t old;
@@ -182,7 +181,7 @@ static int turn_dir(struct run *r, struct ply_convert_dir *d, const struct ply_n
 	back = sys_statx(d->fd, "", STATX_MTIME, &now);
 	if (!back && (now.stx_mtime.tv_sec != stx->stx_mtime.tv_sec ||
 		      now.stx_mtime.tv_nsec != stx->stx_mtime.tv_nsec))
-		back = sys_utimens(d->fd, "", times);
+		back = ply_set_mtime(d->fd, stx);
 	if (is_unlocked)
 		ply_layer_lock_dir(d->fd, old);
 	return err ? err : back;
@@ -284,8 +283,6 @@ static int probe_space(struct run *r, int fd)
 
 static int probe_device(struct run *r, int fd, const struct statx *stx)
 {
-	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT },
-				     { stx->stx_mtime.tv_sec, stx->stx_mtime.tv_nsec } };
 	int err;
 
 	sys_unlink(fd, PLY_CONVERT_TEMP);
@@ -293,7 +290,7 @@ static int probe_device(struct run *r, int fd, const struct statx *stx)
 			makedev(PLY_WHITEOUT_MAJOR, PLY_WHITEOUT_MINOR));
 	if (!err)
 		err = sys_unlink(fd, PLY_CONVERT_TEMP);
-	sys_utimens(fd, "", times);
+	ply_set_mtime(fd, stx);
 	if (err == -EPERM)
 		r->trouble = r->c.to.takes_all
 				     ? "no permission to make devices here: --whiteouts=xattr"

@@ -134,13 +134,29 @@ static int copy_owner(const struct ply_attr_source *from, const struct statx *st
 	return err ? err : 1;
 }
 
-int ply_copy_attrs(const struct ply_attr_source *from, const struct statx *stx, int fd,
-		   const char *name)
+int ply_set_times(int fd, const char *name, const struct statx *stx)
 {
 	struct timespec times[2] = {
 		{ .tv_sec = stx->stx_atime.tv_sec, .tv_nsec = stx->stx_atime.tv_nsec },
 		{ .tv_sec = stx->stx_mtime.tv_sec, .tv_nsec = stx->stx_mtime.tv_nsec },
 	};
+
+	return sys_utimens(fd, name, times);
+}
+
+int ply_set_mtime(int fd, const struct statx *stx)
+{
+	struct timespec times[2] = {
+		{ .tv_nsec = UTIME_OMIT },
+		{ .tv_sec = stx->stx_mtime.tv_sec, .tv_nsec = stx->stx_mtime.tv_nsec },
+	};
+
+	return sys_utimens(fd, "", times);
+}
+
+int ply_copy_attrs(const struct ply_attr_source *from, const struct statx *stx, int fd,
+		   const char *name)
+{
 	mode_t has = UNKNOWN_MODE;
 	int aside = from->to && from->to->override;
 	int owner = aside ? 0 : copy_owner(from, stx, fd, name, &has);
@@ -157,5 +173,5 @@ int ply_copy_attrs(const struct ply_attr_source *from, const struct statx *stx, 
 		err = ply_override_set(from->to, fd, name, stx);
 	else if (!err && !S_ISLNK(stx->stx_mode) && has != mode)
 		err = sys_chmod(fd, name, mode);
-	return err ? err : sys_utimens(fd, name, times);
+	return err ? err : ply_set_times(fd, name, stx);
 }

@@ -56,6 +56,9 @@ struct ply_attr_source {
 	int *nattrs; /* NULL, or where to say how many xattrs there are to be copied */
 };
 
+/* In attrcopy.c: gives fd/name the times that stx has; and fd its mtime alone. */
+int ply_set_times(int fd, const char *name, const struct statx *stx);
+int ply_set_mtime(int fd, const struct statx *stx);
 /*
  * In attrcopy.c: gives what is built at fd/name (of the same type) the source's owner, xattrs, mode and
  * times. stx: the source's.

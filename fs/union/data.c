@@ -278,17 +278,14 @@ static ssize_t write_keeping_caps(struct ply_node *node, int fd, const struct pl
 static ssize_t write_keeping_times(struct ply_union *u, struct ply_node *node, int fd,
 				   const struct ply_patch *p)
 {
-	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
 	struct statx stx;
 	ssize_t n;
 
 	pthread_mutex_lock(times_lock(u, node));
 	n = sys_statx(fd, "", STATX_MTIME, &stx);
 	if (!n) {
-		times[1].tv_sec = stx.stx_mtime.tv_sec;
-		times[1].tv_nsec = stx.stx_mtime.tv_nsec;
 		n = write_keeping_caps(node, fd, p, PLY_WRITE_KEEP_TIMES);
-		sys_utimens(fd, "", times);
+		ply_set_mtime(fd, &stx);
 	}
 	pthread_mutex_unlock(times_lock(u, node));
 	return n;

@@ -40,22 +40,12 @@ static int read_times(struct ply_union *u, int fd, const char *name, struct stat
 	return 1;
 }
 
-static int set_times(int fd, const char *name, const struct statx *stx)
-{
-	struct timespec times[2] = {
-		{ .tv_sec = stx->stx_atime.tv_sec, .tv_nsec = stx->stx_atime.tv_nsec },
-		{ .tv_sec = stx->stx_mtime.tv_sec, .tv_nsec = stx->stx_mtime.tv_nsec },
-	};
-
-	return sys_utimens(fd, name, times);
-}
-
 /* Only with the times in place the mark may go. */
 void ply_fill_recover(struct ply_union *u, int dirfd, const char *name, struct statx *stx)
 {
 	struct statx kept = *stx;
 
-	if (read_times(u, dirfd, name, &kept) <= 0 || set_times(dirfd, name, &kept))
+	if (read_times(u, dirfd, name, &kept) <= 0 || ply_set_times(dirfd, name, &kept))
 		return;
 	*stx = kept;
 	ply_upper_remove_mark(&u->upper, dirfd, name, PLY_MARK_TIMES);
@@ -98,7 +88,7 @@ static int give_back(struct ply_union *u, struct ply_node *node, int fd, const s
 		sys_chmod(fd, "", k->stx.stx_mode & 07777);
 	if (k->ncaps > 0)
 		sys_setxattr(fd, "", PLY_CAPABILITY, k->caps, (size_t)k->ncaps, 0);
-	err = set_times(fd, "", &k->stx);
+	err = ply_set_times(fd, "", &k->stx);
 	if (!err && node->lowerdata->keeps_times)
 		err = ply_upper_remove_mark(&u->upper, fd, "", PLY_MARK_TIMES);
 	if (!err)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/sys.h"
+#include "layer/copy.h"
 #include "check.h"
 #include "space.h"
 
@@ -134,18 +135,13 @@ enum ply_repair ply_repair_attr(struct ply_check *c, enum ply_finding what, unsi
 /* The directory's times stay, as users see them. */
 static int unlink_at(const struct ply_spot *spot, const char *attr)
 {
-	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
 	struct statx stx;
 	int err = sys_statx(spot->fd, "", STATX_MTIME, &stx);
 
 	(void)attr;
 	if (!err)
 		err = sys_unlink(spot->fd, spot->name);
-	if (err)
-		return err;
-	times[1].tv_sec = stx.stx_mtime.tv_sec;
-	times[1].tv_nsec = stx.stx_mtime.tv_nsec;
-	return sys_utimens(spot->fd, "", times);
+	return err ? err : ply_set_mtime(spot->fd, &stx);
 }
 
 enum ply_repair ply_repair_unlink(struct ply_check *c, enum ply_finding what, unsigned layer,
