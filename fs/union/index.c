@@ -303,6 +303,22 @@ int ply_index_is_needed(struct ply_union *u)
 	return ply_list_dir(u, u->upper.index, is_needed, u);
 }
 
+/* Who has such a file open keeps it. */
+static int hold_unnamed(struct ply_union *u, struct ply_node *node, void *arg)
+{
+	int err = 0;
+
+	(void)arg;
+	if (ply_node_is_dir(node) || ply_node_has_name(u, node) || !entry_of(u, node))
+		return 0;
+	pthread_mutex_lock(&node->lock);
+	ply_hold_at_any_price(u, node);
+	if (!node->held)
+		err = -EMFILE;
+	pthread_mutex_unlock(&node->lock);
+	return err;
+}
+
 static int forget_entry(struct ply_union *u, struct ply_node *node, void *arg)
 {
 	struct ply_name *record = entry_of(u, node);
@@ -321,7 +337,9 @@ int ply_index_retire(struct ply_union *u)
 
 	if (fd < 0)
 		return 0;
-	err = ply_list_dir(u, u->upper.index, remove_entry, u);
+	err = ply_node_each(u, hold_unnamed, NULL);
+	if (!err)
+		err = ply_list_dir(u, u->upper.index, remove_entry, u);
 	if (err)
 		return err;
 	ply_node_each(u, forget_entry, NULL);
