@@ -20,7 +20,7 @@ enum ply_opaque {
 /* The mark of directory name in dirfd (empty: dirfd itself), in any space or as a .wh..wh..opq file. */
 int ply_mark_opaque(struct ply_layer *layer, int dirfd, const char *name);
 
-/* The same for a .wh..wh..opq file alone. */
+/* 1 when there is a .wh..wh..opq file. */
 int ply_mark_aufs_opaque(int dirfd, const char *name);
 
 /* Where a directory's, or a metadata-only file's, parts in the layers below are. */
@@ -97,7 +97,7 @@ int ply_mark_handle(struct ply_layer *layer, int dirfd, const char *name, const 
 int ply_same_handle(const struct ply_fh *a, const struct ply_fh *b);
 /* 1 and the mark of an index directory that says which stack it is of; 0 when it has none. */
 int ply_mark_binding(struct ply_layer *layer, int index, struct ply_binding *binding);
-/* 1 when the upper directory says that entries in it have an origin. */
+/* 1 when the upper directory says that entries in it have an origin, 0 or -errno. */
 int ply_mark_impure(struct ply_layer *layer, int dirfd);
 /* The inode that a handle means on the file system of mount_fd (open for reading): device and number. */
 int ply_mark_decode(struct ply_layer *layer, int mount_fd, const struct ply_fh *fh,

@@ -349,7 +349,7 @@ static int find_in_dir(struct finding *f, struct ply_node *dir)
 		return err == -ENOENT ? 0 : err;
 	f->dir = dir;
 	f->impure = ply_origin_is_impure(f->u, dir, path->fd);
-	err = ply_list_dir(f->u, path->fd, find_entry, f);
+	err = f->impure < 0 ? f->impure : ply_list_dir(f->u, path->fd, find_entry, f);
 	ply_fd_put(f->u->fds, path);
 	return err;
 }
