@@ -73,6 +73,19 @@ static ssize_t list_marks(struct ply_layer *layer, int dirfd, const char *name, 
 	return l->size;
 }
 
+/* In any space. */
+static int is_listed(const struct listed *l, const char *mark)
+{
+	char attr[64];
+
+	for (size_t i = 0; i < NSPACES; i++) {
+		snprintf(attr, sizeof(attr), "%s%s", spaces[i], mark);
+		if (has_name(l->list, l->size, attr))
+			return 1;
+	}
+	return 0;
+}
+
 /* The mark in the first space that has it: the value's length, -ENODATA for none. */
 static ssize_t get_listed(const struct listed *l, const char *mark, void *value, size_t size)
 {
@@ -234,21 +247,33 @@ int ply_mark_is_set(struct ply_layer *layer, int dirfd, const char *name, const 
 	return n >= 0 || n == -ERANGE || no_mark(n) ? 0 : (int)n;
 }
 
-int ply_mark_metacopy(struct ply_layer *layer, int dirfd, const char *name, const uint8_t boot[16])
+static int is_of_boot(const struct ply_metacopy *value, const uint8_t boot[16])
 {
 	static const uint8_t unknown[16];
-	struct ply_metacopy value;
-	ssize_t n = get_mark(layer, dirfd, name, PLY_MARK_METACOPY, &value, sizeof(value));
 
-	if (n == -ERANGE) /* the kernel's, with a digest */
-		return 1;
-	if (n < 0)
+	return value->version == PLY_METACOPY_VERSION && memcmp(boot, unknown, sizeof(unknown)) &&
+	       !memcmp(boot, value->boot, sizeof(value->boot));
+}
+
+int ply_mark_metacopy(struct ply_layer *layer, int dirfd, const char *name, const uint8_t boot[16])
+{
+	struct ply_metacopy value;
+	struct listed l;
+	ssize_t n = list_marks(layer, dirfd, name, &l);
+	int says = PLY_METACOPY_BELOW;
+
+	if (n > 0 || n == -ERANGE)
+		n = get_listed(&l, PLY_MARK_METACOPY, &value, sizeof(value));
+	else if (!n)
+		n = -ENODATA;
+	/* The kernel's, with a digest, is longer. */
+	if (n < 0 && n != -ERANGE)
 		return no_mark(n) ? 0 : (int)n;
-	return n == sizeof(value) && value.version == PLY_METACOPY_VERSION &&
-			       memcmp(boot, unknown, sizeof(unknown)) &&
-			       !memcmp(boot, value.boot, sizeof(value.boot))
-		       ? 2
-		       : 1;
+	if (n == sizeof(value) && is_of_boot(&value, boot))
+		says |= PLY_METACOPY_FILLED;
+	if (is_listed(&l, PLY_MARK_KEPT))
+		says |= PLY_METACOPY_KEPT;
+	return says;
 }
 
 int ply_mark_xwhiteout(struct ply_layer *layer, int dirfd, const char *name)

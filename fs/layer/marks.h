@@ -43,10 +43,12 @@ int ply_mark_xwhiteout(struct ply_layer *layer, int dirfd, const char *name);
 /* 1 when the inode has the mark, one of format.h's, in any space. */
 int ply_mark_is_set(struct ply_layer *layer, int dirfd, const char *name, const char *mark);
 
-/*
- * 1 when the regular file's data is below, 2 when its mark says that it came up since the machine was booted: boot is that
- * of now, all zeros if unknown.
- */
+enum ply_metacopy_says {
+	PLY_METACOPY_BELOW = 1 << 0,  /* the data is below */
+	PLY_METACOPY_FILLED = 1 << 1, /* but came up since the machine was booted */
+	PLY_METACOPY_KEPT = 1 << 2,   /* there is a mark "kept", too */
+};
+/* What a regular file's mark says, 0 for none, or -errno. boot is that of now, all zeros if unknown. */
 int ply_mark_metacopy(struct ply_layer *layer, int dirfd, const char *name, const uint8_t boot[16]);
 
 /* 1 when .wh.NAME stands beside name. */

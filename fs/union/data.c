@@ -189,12 +189,14 @@ ssize_t ply_caps(struct ply_node *node, int fd, void *value, size_t size)
 	if (atomic_load_explicit(&node->caps, memory_order_relaxed) == PLY_NO)
 		return 0;
 	n = sys_getxattr(fd, "", PLY_CAPABILITY, value, size);
-	if (n <= 0)
+	if (n == -ENODATA || n == -EOPNOTSUPP)
+		n = 0;
+	if (!n)
 		atomic_store_explicit(&node->caps, PLY_NO, memory_order_relaxed);
-	return n > 0 ? n : 0;
+	return n;
 }
 
-/* Times that are set while a write is under way would be older than the write makes them. */
+/* What is set while a write is under way would be undone by it. */
 void ply_begin_write(struct ply_union *u, struct ply_node *node)
 {
 	pthread_mutex_lock(&u->copy_lock);
@@ -210,23 +212,23 @@ void ply_end_write(struct ply_union *u, struct ply_node *node)
 	pthread_mutex_unlock(&u->copy_lock);
 }
 
-static pthread_mutex_t *times_lock(struct ply_union *u, const struct ply_node *node)
+static pthread_mutex_t *keep_lock(struct ply_union *u, const struct ply_node *node)
 {
-	return &u->times_locks[node->slot % PLY_TIMES_LOCKS];
+	return &u->keep_locks[node->slot % PLY_KEEP_LOCKS];
 }
 
-void ply_times_lock(struct ply_union *u, struct ply_node *node)
+void ply_keep_lock(struct ply_union *u, struct ply_node *node)
 {
 	for (;;) {
 		int writers;
 
-		pthread_mutex_lock(times_lock(u, node));
+		pthread_mutex_lock(keep_lock(u, node));
 		pthread_mutex_lock(&u->copy_lock);
 		writers = node->writers;
 		pthread_mutex_unlock(&u->copy_lock);
 		if (!writers)
 			return;
-		pthread_mutex_unlock(times_lock(u, node));
+		pthread_mutex_unlock(keep_lock(u, node));
 		pthread_mutex_lock(&u->copy_lock);
 		while (node->writers)
 			pthread_cond_wait(&u->copy_done, &u->copy_lock);
@@ -234,15 +236,15 @@ void ply_times_lock(struct ply_union *u, struct ply_node *node)
 	}
 }
 
-void ply_times_lock_once(struct ply_union *u, struct ply_node *node)
+void ply_keep_lock_once(struct ply_union *u, struct ply_node *node)
 {
-	pthread_mutex_lock(times_lock(u, node));
-	pthread_mutex_unlock(times_lock(u, node));
+	pthread_mutex_lock(keep_lock(u, node));
+	pthread_mutex_unlock(keep_lock(u, node));
 }
 
-void ply_times_unlock(struct ply_union *u, struct ply_node *node)
+void ply_keep_unlock(struct ply_union *u, struct ply_node *node)
 {
-	pthread_mutex_unlock(times_lock(u, node));
+	pthread_mutex_unlock(keep_lock(u, node));
 }
 
 /*
@@ -263,12 +265,22 @@ static ssize_t write_keeping_caps(struct ply_node *node, int fd, const struct pl
 				  unsigned flags)
 {
 	char caps[64];
-	ssize_t ncaps = ply_caps(node, fd, caps, sizeof(caps));
-	ssize_t n = write_patch(fd, p, flags);
+	ssize_t ncaps = ply_caps(node, fd, caps, sizeof(caps)), n;
 
+	if (ncaps < 0)
+		return ncaps;
+	n = write_patch(fd, p, flags);
 	if (ncaps)
 		sys_setxattr(fd, "", PLY_CAPABILITY, caps, (size_t)ncaps, 0);
 	return n;
+}
+
+static ssize_t write_as_asked(struct ply_union *u, struct ply_node *node, int fd,
+			      const struct ply_patch *p)
+{
+	if (atomic_load_explicit(&node->caps, memory_order_relaxed) != PLY_NO)
+		ply_keep_lock_once(u, node);
+	return write_keeping_caps(node, fd, p, 0);
 }
 
 /*
@@ -281,13 +293,13 @@ static ssize_t write_keeping_times(struct ply_union *u, struct ply_node *node, i
 	struct statx stx;
 	ssize_t n;
 
-	pthread_mutex_lock(times_lock(u, node));
+	pthread_mutex_lock(keep_lock(u, node));
 	n = sys_statx(fd, "", STATX_MTIME, &stx);
 	if (!n) {
 		n = write_keeping_caps(node, fd, p, PLY_WRITE_KEEP_TIMES);
 		ply_set_mtime(fd, &stx);
 	}
-	pthread_mutex_unlock(times_lock(u, node));
+	pthread_mutex_unlock(keep_lock(u, node));
 	return n;
 }
 
@@ -317,7 +329,7 @@ static ssize_t write_up(struct ply_union *u, struct ply_node *node, const struct
 	else if (flags & PLY_WRITE_KEEP_TIMES)
 		n = write_keeping_times(u, node, fd->fd, patch);
 	else
-		n = write_keeping_caps(node, fd->fd, patch, flags);
+		n = write_as_asked(u, node, fd->fd, patch);
 	ply_fd_put(u->fds, fd);
 	return n;
 }

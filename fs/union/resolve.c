@@ -184,8 +184,10 @@ static int find_data(struct ply_union *u, struct walk *w, int index, int fd,
 
 	if (marked > 0)
 		err = ply_lowerdata_find(u, w->dir, index, w->name, &w->f->data);
-	if (marked > 0 && !err)
-		w->f->data->filled = marked == 2 && index < 0;
+	if (marked > 0 && !err && index < 0) {
+		w->f->data->filled = (marked & PLY_METACOPY_FILLED) != 0;
+		w->f->data->keeps = (marked & PLY_METACOPY_KEPT) != 0;
+	}
 	return marked < 0 ? marked : err ? err : PLY_SAYS_THERE;
 }
 

@@ -120,6 +120,7 @@ void ply_settle_replace(struct ply_union *u, struct ply_node *node, struct ply_l
 		return;
 	data->filled = old->filled;
 	data->pinned = old->pinned;
+	data->keeps = old->keeps;
 	pthread_mutex_lock(&u->settle_lock);
 	if (old->prev) {
 		data->node = node;

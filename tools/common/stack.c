@@ -306,7 +306,7 @@ static int is_without_data(struct ply_stack *s, struct ply_part *part, const cha
 {
 	int mark = ply_mark_metacopy(&s->layers[part->layer], part->fd, name, s->boot);
 
-	return mark < 0 ? mark : mark == 1;
+	return mark < 0 ? mark : mark && !(mark & PLY_METACOPY_FILLED);
 }
 
 /* Looking for data: a regular file has it, or says where to look on. */
@@ -483,12 +483,12 @@ static int look_in_data_layers(struct ply_stack *s, const char *path, struct ply
 /* 1: it is there, 0: it is below, at the name. */
 static int data_of_entry(struct ply_stack *s, const struct ply_found *file, struct ply_data *out)
 {
-	int below = ply_mark_metacopy(&s->layers[0], s->index, file->entry, s->boot);
+	int mark = ply_mark_metacopy(&s->layers[0], s->index, file->entry, s->boot);
 
-	if (below < 0)
-		return below;
-	out->is_elsewhere = below == 1;
-	if (below == 1)
+	if (mark < 0)
+		return mark;
+	out->is_elsewhere = mark && !(mark & PLY_METACOPY_FILLED);
+	if (out->is_elsewhere)
 		return 0;
 	out->path = strdup(file->entry);
 	out->is_in_index = 1;
