@@ -207,6 +207,9 @@ int ply_fill(struct ply_union *u, struct ply_node *node, off_t limit)
 	struct kept kept;
 	int err;
 
+	/* In the next mount its layer may be there. */
+	if (!node->lowerdata->layer && limit)
+		return -EIO;
 	if (limit >= 0 && limit < size)
 		size = limit;
 	if (size > PLY_LONG_COPY)

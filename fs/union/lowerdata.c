@@ -71,12 +71,12 @@ int ply_lowerdata_find(struct ply_union *u, struct ply_node *dir, int index, con
 		ply_error("the data of '%s' in %s is in no layer below", name,
 			  u->layers[layer].path);
 		*out = new_data(0, "", NULL);
-		return *out ? 0 : -ENOMEM;
-	}
-	if (err)
+	} else if (err) {
 		return err;
-	*out = new_data(spot.layer, spot.path, &spot.stx);
-	free((char *)spot.path);
+	} else {
+		*out = new_data(spot.layer, spot.path, &spot.stx);
+		free((char *)spot.path);
+	}
 	if (!*out)
 		return -ENOMEM;
 	(*out)->was_found = 1;
@@ -163,7 +163,7 @@ int ply_lowerdata_pin(struct ply_union *u, struct ply_node *node)
 	int err;
 
 	PLY_ASSERT_LOCKED(&node->lock);
-	if (!data || data->pinned || !data->layer)
+	if (!data || data->pinned)
 		return 0;
 	err = ply_place_of(u, node, &place);
 	if (err)

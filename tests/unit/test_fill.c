@@ -300,6 +300,49 @@ static void test_what_is_set_after_an_error_stays(void **state)
 	}
 }
 
+/* Its layer is missing in this mount, and may be there in the next. */
+static void open_without_data(struct bed *b)
+{
+	put_remove(b, "up");
+	put_file(b, "up/f", "");
+	assert_int_equal(truncate(bed_path(b, "up/f"), 8), 0);
+	put_xattr(b, "up/f", "trusted.overlay.metacopy", "");
+	put_dir(b, "l0/d");
+	put_remove(b, "l0/f");
+	bed_open(b, 1, 0, NULL);
+}
+
+static const char *text_with_data(struct bed *b, const char *path)
+{
+	bed_close(b);
+	put_file(b, "l0/f", "the data");
+	bed_open(b, 1, 0, NULL);
+	return u_text(b, path);
+}
+
+static void test_a_file_whose_data_is_missing_keeps_saying_where_it_is(void **state)
+{
+	struct bed *b = *state;
+
+	open_without_data(b);
+	assert_errno(u_write(b, "f", "F", 100), -EIO);
+	assert_errno(u_write_back(b, "f", "F", 0), -EIO);
+	assert_errno(u_truncate(b, "f", 3), -EIO);
+	assert_string_equal(u_text(b, "f"), "EIO");
+	assert_string_equal(text_with_data(b, "f"), "the data");
+	bed_close(b);
+	open_without_data(b);
+	assert_ok(u_rename(b, "f", "d/g", 0));
+	assert_ok(u_link(b, "d/h", "d/g"));
+	assert_string_equal(text_with_data(b, "d/g"), "the data");
+	assert_string_equal(u_text(b, "d/h"), "the data");
+	bed_close(b);
+	open_without_data(b);
+	assert_ok(u_truncate(b, "f", 0));
+	assert_string_equal(text_with_data(b, "f"), "");
+	bed_close(b);
+}
+
 static int as_user(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -319,6 +362,7 @@ int main(void)
 		bed_test(test_an_error_of_giving_back_takes_nothing),
 		bed_test(test_what_is_set_meanwhile_stays),
 		bed_test(test_what_is_set_after_an_error_stays),
+		bed_test(test_a_file_whose_data_is_missing_keeps_saying_where_it_is),
 	};
 
 	return run_as_user(as_user) + cmocka_run_group_tests(tests, NULL, NULL);
