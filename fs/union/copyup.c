@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/sysmacros.h>
 
 #include "base/sys.h"
@@ -136,7 +137,12 @@ static int mark(struct ply_union *u, struct copy *c, const void *value, size_t s
 		ply_layer_set_lack(upper, PLY_LACKS_METACOPY);
 		return 0;
 	}
-	return err ? err : ply_lowerdata_of_lower(u, c->node, &c->stx, &c->lowerdata);
+	if (err)
+		return err;
+	pthread_mutex_lock(&c->node->lock);
+	err = ply_lowerdata_of_lower(u, c->node, &c->stx, &c->lowerdata);
+	pthread_mutex_unlock(&c->node->lock);
+	return err;
 }
 
 /* Is all of the old content written over? */
@@ -226,16 +232,27 @@ static void discard(struct ply_union *u, struct copy *c)
 	c->lowerdata = NULL;
 }
 
+/* The file's place in the lower needs no lock to stay right, but its name may be removed from the union meanwhile. */
+static int find_lower(struct ply_union *u, struct ply_node *node, struct ply_place *lower,
+		      char name[PLY_NAME_MAX + 1])
+{
+	int err;
+
+	pthread_mutex_lock(&node->lock);
+	err = ply_place_in_lower(u, node, lower);
+	if (!err)
+		lower->name = strcpy(name, lower->name);
+	pthread_mutex_unlock(&node->lock);
+	return err;
+}
+
 /* Makes the whole copy in the work directory. */
 static int build(struct ply_union *u, struct copy *c)
 {
+	char lower_name[PLY_NAME_MAX + 1];
 	struct ply_place lower;
-	int err;
+	int err = find_lower(u, c->node, &lower, lower_name);
 
-	/* The name of a file in the lower does not change, so its place needs no lock to stay valid. */
-	pthread_mutex_lock(&c->node->lock);
-	err = ply_place_in_lower(u, c->node, &lower);
-	pthread_mutex_unlock(&c->node->lock);
 	if (err)
 		return err;
 	c->fd = -1;

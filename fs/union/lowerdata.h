@@ -35,7 +35,7 @@ int ply_lowerdata_is_marked(struct ply_union *u, struct ply_node *dir, int index
  */
 int ply_lowerdata_find(struct ply_union *u, struct ply_node *dir, int index, const char *name,
 		       struct ply_lowerdata **out);
-/* The place of what is about to come up: lower is the node's inode in its layer. -ENOMEM, or of the way there. */
+/* The place of what is about to come up: lower is the node's inode in its layer. node->lock is held. -ENOMEM, or of the way there. */
 int ply_lowerdata_of_lower(struct ply_union *u, struct ply_node *node, const struct statx *lower,
 			   struct ply_lowerdata **out);
 /* The same of a file that an index entry was found for by this name in a lower layer. */
