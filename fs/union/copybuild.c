@@ -39,13 +39,14 @@ static int mark(struct ply_union *u, struct ply_copy *c, const void *value, size
 	struct ply_layer *upper = &u->layers[PLY_UPPER];
 	int err;
 
-	if (ply_layer_lacks(upper, PLY_LACKS_METACOPY))
+	if (c->is_plain || ply_layer_lacks(upper, PLY_LACKS_METACOPY))
 		return 0;
 	err = ply_upper_set_mark(&u->upper, c->fd, "", PLY_MARK_METACOPY, value, size);
 	if (err == -EOPNOTSUPP || err == -EPERM) {
 		ply_layer_set_lack(upper, PLY_LACKS_METACOPY);
 		return 0;
 	}
+	c->lacks_room = err == -ENOSPC;
 	if (err)
 		return err;
 	pthread_mutex_lock(&c->node->lock);
@@ -154,6 +155,35 @@ static int find_lower(struct ply_union *u, struct ply_node *node, struct ply_pla
 	return err;
 }
 
+static int add_origin(struct ply_union *u, const struct ply_place *lower, struct ply_copy *c,
+		      int fd, const char *name)
+{
+	int res = 0;
+
+	if (S_ISREG(c->stx.stx_mode) || ply_upper_is_trusted(&u->upper))
+		res = ply_origin_write(u, lower, fd, name, &c->origin);
+	c->has_origin = res > 0;
+	return res < 0 ? res : 0;
+}
+
+static int add_attrs(struct ply_union *u, const struct ply_place *lower, struct ply_copy *c)
+{
+	int fd = c->fd >= 0 ? c->fd : u->upper.work, err = 0;
+	const char *name = c->fd >= 0 ? "" : c->tmp.text;
+
+	/* The origin first: a mark of the user space needs the right to write. */
+	if (!c->is_plain)
+		err = add_origin(u, lower, c, fd, name);
+	if (!err)
+		err = ply_copy_lower_attrs(u, lower, &c->stx, fd, name, &c->nattrs);
+	c->lacks_room = err == -ENOSPC;
+	if (err || !c->is_plain)
+		return err;
+	/* If there is room for it. */
+	add_origin(u, lower, c, fd, name);
+	return c->fd >= 0 && c->stx.stx_size && u->sync ? sys_fsync(c->fd) : 0;
+}
+
 int ply_copy_build(struct ply_union *u, struct ply_copy *c)
 {
 	char lower_name[PLY_NAME_MAX + 1];
@@ -169,17 +199,8 @@ int ply_copy_build(struct ply_union *u, struct ply_copy *c)
 		ply_lowerdata_attr(c->node->lowerdata, &c->stx);
 	if (!err)
 		err = S_ISREG(c->stx.stx_mode) ? make_regular(u, c) : make_special(u, &lower, c);
-	if (!err) {
-		int fd = c->fd >= 0 ? c->fd : u->upper.work;
-		const char *name = c->fd >= 0 ? "" : c->tmp.text;
-
-		/* The origin first: a mark of the user space needs the right to write. */
-		if (S_ISREG(c->stx.stx_mode) || ply_upper_is_trusted(&u->upper))
-			err = ply_origin_write(u, &lower, fd, name, &c->origin);
-		c->has_origin = err > 0;
-		if (err >= 0)
-			err = ply_copy_lower_attrs(u, &lower, &c->stx, fd, name, &c->nattrs);
-	}
+	if (!err)
+		err = add_attrs(u, &lower, c);
 	if (err)
 		ply_copy_discard(u, c);
 	ply_place_put(u, &lower);

@@ -179,6 +179,18 @@ static struct ply_name *name_in(struct ply_union *u, struct ply_node *node,
 	return name && name->parent == parent ? name : NULL;
 }
 
+/* What has no marks does without the origin as well. */
+static int make_impure(struct ply_union *u, struct ply_copy *c, struct ply_node *parent, int fd)
+{
+	int err = ply_origin_make_impure(u, parent, fd);
+
+	c->lacks_room = err == -ENOSPC;
+	if (!c->lacks_room || !c->is_plain)
+		return err;
+	c->has_origin = 0;
+	return 0;
+}
+
 /* parent->lock and node->lock are held; -EAGAIN when the name went meanwhile. */
 static int publish_locked(struct ply_union *u, struct ply_copy *c, struct ply_node *parent)
 {
@@ -194,7 +206,7 @@ static int publish_locked(struct ply_union *u, struct ply_copy *c, struct ply_no
 	if (c->lowerdata)
 		err = ply_settle_announce(u);
 	if (!err && (c->has_origin || c->lowerdata))
-		err = ply_origin_make_impure(u, parent, dir->fd);
+		err = make_impure(u, c, parent, dir->fd);
 	if (!err && c->has_origin && c->stx.stx_nlink > 1)
 		err = ply_index_add(u, c->node, &c->origin, c->tmp.text, c->stx.stx_nlink);
 	indexed = err > 0;
@@ -271,18 +283,32 @@ static void end_copying(struct ply_union *u, struct ply_node *node)
 	pthread_mutex_unlock(&u->copy_lock);
 }
 
+static int build_once(struct ply_union *u, struct ply_copy *c)
+{
+	int err = ply_copy_build(u, c);
+
+	if (err)
+		return err;
+	err = publish(u, c);
+	if (err)
+		ply_copy_discard(u, c);
+	return err;
+}
+
+/*
+ * Where all the room for attributes is taken by those of the file, or of its directory, the copy gets no marks: then it has to be
+ * whole and on the disk before it is published. But names of one file need them, to stay so.
+ */
 static int build_and_publish(struct ply_union *u, struct ply_node *node, off_t limit,
 			     const struct ply_patch *patch)
 {
 	struct ply_copy c = { .node = node, .limit = limit, .patch = patch };
-	int err = ply_copy_build(u, &c);
+	int err = build_once(u, &c);
 
-	if (err)
+	if (!err || !c.lacks_room || c.stx.stx_nlink > 1)
 		return err;
-	err = publish(u, &c);
-	if (err)
-		ply_copy_discard(u, &c);
-	return err;
+	c = (struct ply_copy){ .node = node, .limit = limit, .patch = patch, .is_plain = 1 };
+	return build_once(u, &c);
 }
 
 static int copyup_file(struct ply_union *u, struct ply_node *node, off_t limit)
