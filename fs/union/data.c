@@ -106,6 +106,11 @@ int ply_data_open(struct ply_union *u, struct ply_node *node, struct ply_fd **ou
 	return ply_data_open_lower(u, node, out);
 }
 
+static pthread_mutex_t *keep_lock(struct ply_union *u, const struct ply_node *node)
+{
+	return &u->keep_locks[node->slot % PLY_KEEP_LOCKS];
+}
+
 /* Brings the file up, whole, and opens it for writing. */
 static int open_for_write(struct ply_union *u, struct ply_node *node, unsigned flags,
 			  struct ply_fd **out)
@@ -119,9 +124,12 @@ static int open_for_write(struct ply_union *u, struct ply_node *node, unsigned f
 		err = ply_data_open_upper(u, node, out);
 	if (err || !(flags & PLY_WRITE_KILL_PRIV))
 		return err;
+	/* Not between what another write takes and gives back. */
+	pthread_mutex_lock(keep_lock(u, node));
 	pthread_mutex_lock(&node->lock);
 	err = ply_kill_priv(u, node, PLY_KILL_USUAL);
 	pthread_mutex_unlock(&node->lock);
+	pthread_mutex_unlock(keep_lock(u, node));
 	if (err)
 		ply_fd_put(u->fds, *out);
 	return err;
@@ -212,11 +220,6 @@ void ply_end_write(struct ply_union *u, struct ply_node *node)
 	pthread_mutex_unlock(&u->copy_lock);
 }
 
-static pthread_mutex_t *keep_lock(struct ply_union *u, const struct ply_node *node)
-{
-	return &u->keep_locks[node->slot % PLY_KEEP_LOCKS];
-}
-
 void ply_keep_lock(struct ply_union *u, struct ply_node *node)
 {
 	for (;;) {
@@ -278,13 +281,18 @@ static ssize_t write_keeping_caps(struct ply_node *node, int fd, const struct pl
 static ssize_t write_as_asked(struct ply_union *u, struct ply_node *node, int fd,
 			      const struct ply_patch *p)
 {
-	if (atomic_load_explicit(&node->caps, memory_order_relaxed) != PLY_NO)
-		ply_keep_lock_once(u, node);
-	return write_keeping_caps(node, fd, p, 0);
+	ssize_t n;
+
+	if (atomic_load_explicit(&node->caps, memory_order_relaxed) == PLY_NO)
+		return write_patch(fd, p, 0);
+	pthread_mutex_lock(keep_lock(u, node));
+	n = write_keeping_caps(node, fd, p, 0);
+	pthread_mutex_unlock(keep_lock(u, node));
+	return n;
 }
 
 /*
- * Pages that the kernel writes back belong to a write long done: it has moved the times then, and tells
+ * Pages that the kernel writes back belong to a write long done: it has moved the times then, and taken set-id bits off, and tells
  * when they are other than we know. What the write here does to them is undone.
  */
 static ssize_t write_keeping_times(struct ply_union *u, struct ply_node *node, int fd,
@@ -294,9 +302,12 @@ static ssize_t write_keeping_times(struct ply_union *u, struct ply_node *node, i
 	ssize_t n;
 
 	pthread_mutex_lock(keep_lock(u, node));
-	n = sys_statx(fd, "", STATX_MTIME, &stx);
+	n = sys_statx(fd, "", STATX_MODE | STATX_MTIME, &stx);
 	if (!n) {
 		n = write_keeping_caps(node, fd, p, PLY_WRITE_KEEP_TIMES);
+		/* From who is not root the file system takes them. */
+		if (stx.stx_mode & (S_ISUID | S_ISGID))
+			sys_chmod(fd, "", stx.stx_mode & 07777);
 		ply_set_mtime(fd, &stx);
 	}
 	pthread_mutex_unlock(keep_lock(u, node));
