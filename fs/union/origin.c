@@ -7,6 +7,7 @@
 #include "base/sys.h"
 #include "union/index.h"
 #include "union/place.h"
+#include "union/sync.h"
 
 int ply_origin_is_impure(struct ply_union *u, struct ply_node *dir, int fd)
 {
@@ -119,7 +120,9 @@ int ply_origin_make_impure(struct ply_union *u, struct ply_node *dir, int fd)
 	if (atomic_load(&dir->dir->impure) == PLY_YES)
 		return 0;
 	err = ply_upper_set_mark(&u->upper, fd, "", PLY_MARK_IMPURE, "y", 1);
-	if (!err)
-		atomic_store(&dir->dir->impure, PLY_YES);
-	return err;
+	if (err)
+		return err;
+	ply_sync_together(u);
+	atomic_store(&dir->dir->impure, PLY_YES);
+	return 0;
 }

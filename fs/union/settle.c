@@ -13,6 +13,7 @@
 #include "union/data.h"
 #include "union/lookup.h"
 #include "union/origin.h"
+#include "union/sync.h"
 
 #define AGE 5	  /* seconds for which a node may be unsettled before the thread turns to it */
 #define BATCH 512 /* nodes for one syncfs */
@@ -65,6 +66,7 @@ int ply_settle_announce(struct ply_union *u)
 	if (fd < 0)
 		return fd;
 	sys_close(fd);
+	ply_sync_together(u);
 	atomic_store(&u->has_flag, 1);
 	return 0;
 }
