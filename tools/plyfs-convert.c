@@ -192,12 +192,12 @@ static int on_dir(struct run *r, int fd, const struct statx *stx, const struct p
 {
 	struct ply_convert_dir d = { .c = &r->c, .fd = fd, .stx = *stx };
 	int opaque = ply_mark_opaque(r->c.layer, fd, ""), err;
+	int aufs = dir ? ply_mark_aufs(dir->dirfd, dir->name) : 0;
 	struct ply_names names;
 
-	if (opaque < 0)
-		return opaque;
-	d.opaque = dir && ply_mark_aufs(dir->dirfd, dir->name) ? PLY_OPAQUE_ALL
-							       : (enum ply_opaque)opaque;
+	if (opaque < 0 || aufs < 0)
+		return opaque < 0 ? opaque : aufs;
+	d.opaque = aufs ? PLY_OPAQUE_ALL : (enum ply_opaque)opaque;
 	err = ply_raw_names(fd, &names);
 	if (err)
 		return err;

@@ -36,16 +36,20 @@ struct ply_metacopy {
 	uint8_t boot[16]; /* as /proc/sys/kernel/random/boot_id */
 } __attribute__((packed));
 
-/* On a file while its data comes up, which changes its times: those that it is to have again; little endian. */
-#define PLY_MARK_TIMES "plyfs.times"
-#define PLY_TIMES_VERSION 1
-struct ply_times {
+/* On a file while its data comes up: what the writing takes off and it is to have again; little endian. */
+#define PLY_MARK_KEPT "plyfs.kept"
+#define PLY_KEPT_VERSION 1
+struct ply_kept {
 	uint8_t version;
 	struct {
 		int64_t sec;
 		uint32_t nsec;
 	} __attribute__((packed)) atime, mtime;
+	uint16_t mode;
+	uint8_t caps[64]; /* security.capability, as long as it is */
 } __attribute__((packed));
+#define PLY_KEPT_HEADER 27
+_Static_assert(__builtin_offsetof(struct ply_kept, caps) == PLY_KEPT_HEADER, "without padding");
 
 #define PLY_MARK_UPPER "upper"	     /* index directory: the upper directory it stands for */
 #define PLY_MARK_UUID "uuid"	     /* root: of the mount */

@@ -73,6 +73,19 @@ static ssize_t list_marks(struct ply_layer *layer, int dirfd, const char *name, 
 	return l->size;
 }
 
+/* In any space. */
+static int is_listed(const struct listed *l, const char *mark)
+{
+	char attr[64];
+
+	for (size_t i = 0; i < NSPACES; i++) {
+		snprintf(attr, sizeof(attr), "%s%s", spaces[i], mark);
+		if (has_name(l->list, l->size, attr))
+			return 1;
+	}
+	return 0;
+}
+
 /* The mark in the first space that has it: the value's length, -ENODATA for none. */
 static ssize_t get_listed(const struct listed *l, const char *mark, void *value, size_t size)
 {
@@ -138,27 +151,39 @@ const char *ply_name_from_disk(const char *disk, char name[PLY_NAME_MAX + 1])
 	return name;
 }
 
+/* Not to be reached by such a name is not to be there. */
+static int is_there(int dirfd, const char *path)
+{
+	int err = sys_access(dirfd, path);
+
+	if (err == -ENOENT || err == -ENOTDIR || err == -EACCES || err == -ENAMETOOLONG)
+		return 0;
+	return err ? err : 1;
+}
+
 int ply_mark_aufs_opaque(int dirfd, const char *name)
 {
 	char path[PLY_NAME_MAX + 1 + sizeof(PLY_AUFS_OPAQUE)];
 
 	if (!*name)
-		return sys_access(dirfd, PLY_AUFS_OPAQUE) == 0;
+		return is_there(dirfd, PLY_AUFS_OPAQUE);
 	snprintf(path, sizeof(path), "%s/" PLY_AUFS_OPAQUE, name);
-	return sys_access(dirfd, path) == 0;
+	return is_there(dirfd, path);
 }
 
 int ply_mark_opaque(struct ply_layer *layer, int dirfd, const char *name)
 {
 	char value = 0;
 	ssize_t n = get_mark(layer, dirfd, name, PLY_MARK_OPAQUE, &value, 1);
+	int aufs;
 
 	if (n < 0 && n != -ERANGE && !no_mark(n))
 		return (int)n;
 	if (n == 1 && value == PLY_OPAQUE_YES)
 		return PLY_OPAQUE_ALL;
-	if (ply_mark_aufs_opaque(dirfd, name))
-		return PLY_OPAQUE_ALL;
+	aufs = ply_mark_aufs_opaque(dirfd, name);
+	if (aufs)
+		return aufs < 0 ? aufs : PLY_OPAQUE_ALL;
 	return n == 1 && value == PLY_OPAQUE_XWHITEOUTS ? PLY_OPAQUE_ANNOUNCES : PLY_OPAQUE_NONE;
 }
 
@@ -188,6 +213,7 @@ int ply_mark_below(struct ply_layer *layer, int dirfd, const char *name,
 	struct listed l;
 	char opaque = 0;
 	ssize_t n = list_marks(layer, dirfd, name, &l);
+	int aufs;
 
 	if (n <= 0 && n != -ERANGE)
 		return n && !no_mark(n) ? (int)n : PLY_BELOW_SAME;
@@ -199,8 +225,9 @@ int ply_mark_below(struct ply_layer *layer, int dirfd, const char *name,
 	n = get_listed(&l, PLY_MARK_REDIRECT, redirect, PLY_REDIRECT_MAX);
 	if (n < 0 && n != -ERANGE)
 		return no_mark(n) ? PLY_BELOW_SAME : (int)n;
-	if (ply_mark_aufs_opaque(dirfd, name))
-		return PLY_BELOW_NONE;
+	aufs = ply_mark_aufs_opaque(dirfd, name);
+	if (aufs)
+		return aufs < 0 ? aufs : PLY_BELOW_NONE;
 	redirect[n < 0 ? 0 : n] = '\0';
 	if (n <= 0 || strlen(redirect) != (size_t)n || !is_redirect(redirect))
 		return -EINVAL;
@@ -220,21 +247,33 @@ int ply_mark_is_set(struct ply_layer *layer, int dirfd, const char *name, const 
 	return n >= 0 || n == -ERANGE || no_mark(n) ? 0 : (int)n;
 }
 
-int ply_mark_metacopy(struct ply_layer *layer, int dirfd, const char *name, const uint8_t boot[16])
+static int is_of_boot(const struct ply_metacopy *value, const uint8_t boot[16])
 {
 	static const uint8_t unknown[16];
-	struct ply_metacopy value;
-	ssize_t n = get_mark(layer, dirfd, name, PLY_MARK_METACOPY, &value, sizeof(value));
 
-	if (n == -ERANGE) /* the kernel's, with a digest */
-		return 1;
-	if (n < 0)
+	return value->version == PLY_METACOPY_VERSION && memcmp(boot, unknown, sizeof(unknown)) &&
+	       !memcmp(boot, value->boot, sizeof(value->boot));
+}
+
+int ply_mark_metacopy(struct ply_layer *layer, int dirfd, const char *name, const uint8_t boot[16])
+{
+	struct ply_metacopy value;
+	struct listed l;
+	ssize_t n = list_marks(layer, dirfd, name, &l);
+	int says = PLY_METACOPY_BELOW;
+
+	if (n > 0 || n == -ERANGE)
+		n = get_listed(&l, PLY_MARK_METACOPY, &value, sizeof(value));
+	else if (!n)
+		n = -ENODATA;
+	/* The kernel's, with a digest, is longer. */
+	if (n < 0 && n != -ERANGE)
 		return no_mark(n) ? 0 : (int)n;
-	return n == sizeof(value) && value.version == PLY_METACOPY_VERSION &&
-			       memcmp(boot, unknown, sizeof(unknown)) &&
-			       !memcmp(boot, value.boot, sizeof(value.boot))
-		       ? 2
-		       : 1;
+	if (n == sizeof(value) && is_of_boot(&value, boot))
+		says |= PLY_METACOPY_FILLED;
+	if (is_listed(&l, PLY_MARK_KEPT))
+		says |= PLY_METACOPY_KEPT;
+	return says;
 }
 
 int ply_mark_xwhiteout(struct ply_layer *layer, int dirfd, const char *name)
@@ -247,7 +286,7 @@ int ply_mark_aufs(int dirfd, const char *name)
 	char mark[PLY_AUFS_PREFIX_LEN + PLY_NAME_MAX + 1];
 
 	snprintf(mark, sizeof(mark), PLY_AUFS_PREFIX "%s", name);
-	return sys_access(dirfd, mark) == 0;
+	return is_there(dirfd, mark);
 }
 
 struct handle_buf {
@@ -325,8 +364,11 @@ int ply_mark_binding(struct ply_layer *layer, int index, struct ply_binding *bin
 int ply_mark_impure(struct ply_layer *layer, int dirfd)
 {
 	char value = 0;
+	ssize_t n = get_mark(layer, dirfd, "", PLY_MARK_IMPURE, &value, 1);
 
-	return get_mark(layer, dirfd, "", PLY_MARK_IMPURE, &value, 1) == 1 && value == 'y';
+	if (n < 0)
+		return no_mark(n) || n == -ERANGE ? 0 : (int)n;
+	return n == 1 && value == 'y';
 }
 
 int ply_mark_decode(struct ply_layer *layer, int mount_fd, const struct ply_fh *fh,

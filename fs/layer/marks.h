@@ -20,7 +20,7 @@ enum ply_opaque {
 /* The mark of directory name in dirfd (empty: dirfd itself), in any space or as a .wh..wh..opq file. */
 int ply_mark_opaque(struct ply_layer *layer, int dirfd, const char *name);
 
-/* The same for a .wh..wh..opq file alone. */
+/* 1 when there is a .wh..wh..opq file. */
 int ply_mark_aufs_opaque(int dirfd, const char *name);
 
 /* Where a directory's, or a metadata-only file's, parts in the layers below are. */
@@ -43,10 +43,12 @@ int ply_mark_xwhiteout(struct ply_layer *layer, int dirfd, const char *name);
 /* 1 when the inode has the mark, one of format.h's, in any space. */
 int ply_mark_is_set(struct ply_layer *layer, int dirfd, const char *name, const char *mark);
 
-/*
- * 1 when the regular file's data is below, 2 when its mark says that it came up since the machine was booted: boot is that
- * of now, all zeros if unknown.
- */
+enum ply_metacopy_says {
+	PLY_METACOPY_BELOW = 1 << 0,  /* the data is below */
+	PLY_METACOPY_FILLED = 1 << 1, /* but came up since the machine was booted */
+	PLY_METACOPY_KEPT = 1 << 2,   /* there is a mark "kept", too */
+};
+/* What a regular file's mark says, 0 for none, or -errno. boot is that of now, all zeros if unknown. */
 int ply_mark_metacopy(struct ply_layer *layer, int dirfd, const char *name, const uint8_t boot[16]);
 
 /* 1 when .wh.NAME stands beside name. */
@@ -97,7 +99,7 @@ int ply_mark_handle(struct ply_layer *layer, int dirfd, const char *name, const 
 int ply_same_handle(const struct ply_fh *a, const struct ply_fh *b);
 /* 1 and the mark of an index directory that says which stack it is of; 0 when it has none. */
 int ply_mark_binding(struct ply_layer *layer, int index, struct ply_binding *binding);
-/* 1 when the upper directory says that entries in it have an origin. */
+/* 1 when the upper directory says that entries in it have an origin, 0 or -errno. */
 int ply_mark_impure(struct ply_layer *layer, int dirfd);
 /* The inode that a handle means on the file system of mount_fd (open for reading): device and number. */
 int ply_mark_decode(struct ply_layer *layer, int mount_fd, const struct ply_fh *fh,

@@ -6,6 +6,7 @@
 #include "layer/override.h"
 #include "union/copyup.h"
 #include "union/data.h"
+#include "union/fill.h"
 #include "union/lookup.h"
 #include "union/place.h"
 
@@ -155,16 +156,15 @@ int ply_setattr(struct ply_union *u, struct ply_node *node, const struct ply_set
 		err = set_size(u, node, set->size);
 	if (err)
 		return err;
-	if (set->valid & SET_TIMES)
-		ply_times_lock(u, node);
-	pthread_mutex_lock(&node->lock);
-	if (set->valid & ~(unsigned)PLY_SET_SIZE)
-		err = apply_locked(u, node, set);
+	if (!(set->valid & ~(unsigned)PLY_SET_SIZE))
+		return ply_getattr(u, node, attr);
+	err = ply_fill_lock(u, node);
+	if (err)
+		return err;
+	err = apply_locked(u, node, set);
 	if (!err)
 		err = getattr_locked(u, node, attr);
-	pthread_mutex_unlock(&node->lock);
-	if (set->valid & SET_TIMES)
-		ply_times_unlock(u, node);
+	ply_fill_unlock(u, node);
 	return err;
 }
 

@@ -4,12 +4,10 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/sysmacros.h>
 
 #include "base/sys.h"
-#include "layer/copy.h"
-#include "union/lowerdata.h"
 #include "layer/override.h"
+#include "union/copybuild.h"
 #include "union/data.h"
 #include "union/fill.h"
 #include "union/index.h"
@@ -46,23 +44,6 @@
  *    readers go on below. A rename or link of the file brings it up first, so its name cannot move meanwhile;
  *    an unlink can come between, and then the copy lives on as an unlinked file.
  */
-
-#define READLINK_MAX 4096
-
-/* A copy while it is being made in the work directory. */
-struct copy {
-	struct ply_node *node;
-	struct statx stx; /* the lower inode's */
-	struct ply_work_name tmp;
-	int fd; /* regular files: open for reading and writing, else -1 */
-	int nattrs;
-	int has_origin;
-	struct ply_fh origin;
-	off_t limit; /* of the data to copy; PLY_NO_DATA: the mark says where it is */
-	const struct ply_patch *patch; /* to be written before anybody sees it, or NULL */
-	struct ply_lowerdata
-		*lowerdata; /* with the mark, else NULL; the node's once it is published */
-};
 
 void ply_before_long(struct ply_union *u)
 {
@@ -104,166 +85,8 @@ static int move_in(struct ply_union *u, const char *tmp, int dirfd, const char *
 	return err;
 }
 
-static int make_special(struct ply_union *u, const struct ply_place *lower, struct copy *c)
-{
-	char target[READLINK_MAX + 1];
-	ssize_t n;
-
-	if (!S_ISLNK(c->stx.stx_mode))
-		return ply_layer_mknod(&u->layers[PLY_UPPER], u->upper.work, c->tmp.text,
-				       (c->stx.stx_mode & S_IFMT) | S_IRUSR | S_IWUSR,
-				       makedev(c->stx.stx_rdev_major, c->stx.stx_rdev_minor));
-	n = sys_readlink(lower->fd, lower->name, target, READLINK_MAX);
-	if (n < 0)
-		return (int)n;
-	target[n] = '\0';
-	return sys_symlink(target, u->upper.work, c->tmp.text);
-}
-
-/*
- * Marks the inode; where that is not possible the copy is to be whole, and is no safer than any write. A value says
- * that the data is there already.
- */
-static int mark(struct ply_union *u, struct copy *c, const void *value, size_t size)
-{
-	struct ply_layer *upper = &u->layers[PLY_UPPER];
-	int err;
-
-	if (ply_layer_lacks(upper, PLY_LACKS_METACOPY))
-		return 0;
-	err = ply_upper_set_mark(&u->upper, c->fd, "", PLY_MARK_METACOPY, value, size);
-	if (err == -EOPNOTSUPP || err == -EPERM) {
-		ply_layer_set_lack(upper, PLY_LACKS_METACOPY);
-		return 0;
-	}
-	return err ? err : ply_lowerdata_of_lower(u, c->node, &c->stx, &c->lowerdata);
-}
-
-/* Is all of the old content written over? */
-static int is_covered(const struct copy *c, off_t size)
-{
-	return c->patch && c->patch->off == 0 && c->patch->size >= (size_t)size;
-}
-
-static int copy_data(struct ply_union *u, struct copy *c)
-{
-	off_t size = (off_t)c->stx.stx_size;
-	struct ply_fd *in;
-	int err;
-
-	if (c->limit >= 0 && c->limit < size)
-		size = c->limit;
-	if (size == 0 || is_covered(c, size))
-		return 0;
-	if (size > PLY_LONG_COPY)
-		ply_before_long(u);
-	err = ply_data_open_lower(u, c->node, &in);
-	if (err)
-		return err;
-	err = ply_copy_data(&(struct ply_data_copy){
-		.to = &u->layers[PLY_UPPER],
-		.in = in->fd,
-		.out = c->fd,
-		.size = size,
-		.how = PLY_COPY_TO_CHANGE | ((uint64_t)size == c->stx.stx_size ? PLY_COPY_ALL : 0),
-	});
-	ply_fd_put(u->fds, in);
-	return err;
-}
-
-/* The one that it is to have in the end, if that does not keep ourselves out: it is then not to be set. */
-static mode_t mode_to_build(const struct ply_union *u, const struct statx *stx)
-{
-	const struct ply_upper *up = &u->upper;
-
-	return up->owner_only || up->layer->override ? S_IRUSR | S_IWUSR : stx->stx_mode & 0777;
-}
-
-static int make_regular(struct ply_union *u, struct copy *c)
-{
-	size_t written;
-	int err = 0;
-
-	c->fd = ply_open_retry(u, u->upper.work, c->tmp.text, O_RDWR | O_CREAT | O_EXCL,
-			       mode_to_build(u, &c->stx));
-	if (c->fd < 0)
-		return c->fd;
-	if (c->limit == PLY_NO_DATA) {
-		if (c->stx.stx_size)
-			err = mark(u, c, "", 0);
-		if (err || c->lowerdata)
-			return err ? err : sys_truncate(c->fd, (off_t)c->stx.stx_size);
-		c->limit = PLY_WHOLE_FILE;
-	}
-	err = copy_data(u, c);
-	if (!err && c->patch)
-		err = ply_write_all(c->fd, c->patch->buf, c->patch->size, c->patch->off, &written);
-	/* What has no data to lose needs no mark, nor what is never synced. */
-	if (!err && c->stx.stx_size && c->limit && u->sync)
-		err = mark(u, c, &u->filled, sizeof(u->filled));
-	return err;
-}
-
-/* Gives what is built at fd/name all that the lower inode has, but for the marks of its layer. */
-static int copy_attrs(struct ply_union *u, const struct ply_place *lower, const struct statx *stx,
-		      int fd, const char *name, int *nattrs)
-{
-	struct ply_attr_source from = { .layer = lower->layer,
-					.to = &u->layers[PLY_UPPER],
-					.fd = lower->fd,
-					.name = lower->name,
-					.nattrs = nattrs };
-
-	return ply_copy_attrs(&from, stx, fd, name);
-}
-
-static void discard(struct ply_union *u, struct copy *c)
-{
-	if (c->fd >= 0)
-		sys_close(c->fd);
-	sys_unlink(u->upper.work, c->tmp.text);
-	free(c->lowerdata);
-	c->lowerdata = NULL;
-}
-
-/* Makes the whole copy in the work directory. */
-static int build(struct ply_union *u, struct copy *c)
-{
-	struct ply_place lower;
-	int err;
-
-	/* The name of a file in the lower does not change, so its place needs no lock to stay valid. */
-	pthread_mutex_lock(&c->node->lock);
-	err = ply_place_in_lower(u, c->node, &lower);
-	pthread_mutex_unlock(&c->node->lock);
-	if (err)
-		return err;
-	c->fd = -1;
-	c->tmp = ply_work_new_name(&u->upper);
-	err = ply_layer_statx(lower.layer, lower.fd, lower.name, STATX_BASIC_STATS, &c->stx);
-	if (!err && c->node->lowerdata)
-		ply_lowerdata_attr(c->node->lowerdata, &c->stx);
-	if (!err)
-		err = S_ISREG(c->stx.stx_mode) ? make_regular(u, c) : make_special(u, &lower, c);
-	if (!err) {
-		int fd = c->fd >= 0 ? c->fd : u->upper.work;
-		const char *name = c->fd >= 0 ? "" : c->tmp.text;
-
-		/* The origin first: a mark of the user space needs the right to write. */
-		if (S_ISREG(c->stx.stx_mode) || ply_upper_is_trusted(&u->upper))
-			err = ply_origin_write(u, &lower, fd, name, &c->origin);
-		c->has_origin = err > 0;
-		if (err >= 0)
-			err = copy_attrs(u, &lower, &c->stx, fd, name, &c->nattrs);
-	}
-	if (err)
-		discard(u, c);
-	ply_place_put(u, &lower);
-	return err;
-}
-
 /* The node's inode is the copy from now on, which has so many links. node->lock is held. */
-static void go_up(struct ply_union *u, struct copy *c, int links)
+static void go_up(struct ply_union *u, struct ply_copy *c, int links)
 {
 	struct ply_node *node = c->node;
 
@@ -290,7 +113,7 @@ static void go_up(struct ply_union *u, struct copy *c, int links)
 }
 
 /* The same with the entry of the index that was just made, one of so many links. */
-static void go_up_indexed(struct ply_union *u, struct copy *c, int links)
+static void go_up_indexed(struct ply_union *u, struct ply_copy *c, int links)
 {
 	if (c->node->extra_links < 0)
 		ply_linkcount_drop(u, &c->origin);
@@ -300,7 +123,7 @@ static void go_up_indexed(struct ply_union *u, struct copy *c, int links)
 }
 
 /* 1 if the index has the copy now, 0 if it need not or cannot; -errno. */
-static int add_to_index(struct ply_union *u, struct copy *c)
+static int add_to_index(struct ply_union *u, struct ply_copy *c)
 {
 	if (!c->has_origin || c->stx.stx_nlink < 2)
 		return 0;
@@ -308,7 +131,7 @@ static int add_to_index(struct ply_union *u, struct copy *c)
 }
 
 /* The copy goes on by the name that it has in the work directory. */
-static int publish_parked(struct ply_union *u, struct copy *c)
+static int publish_parked(struct ply_union *u, struct ply_copy *c)
 {
 	struct ply_name *record = ply_name_alloc(c->node, u->work_node, c->tmp.text);
 
@@ -322,7 +145,7 @@ static int publish_parked(struct ply_union *u, struct copy *c)
 }
 
 /* Unlinked before it was copied: the copy gets no name, and is kept by its descriptor if there are enough. */
-static int publish_nameless(struct ply_union *u, struct copy *c)
+static int publish_nameless(struct ply_union *u, struct ply_copy *c)
 {
 	struct ply_node *node = c->node;
 	int fd = c->fd;
@@ -350,7 +173,7 @@ static int publish_nameless(struct ply_union *u, struct copy *c)
  * Its other names, of which none was looked up, are to find it by the index: 1 when that has it, 0 if it cannot, -errno.
  * node->lock is held.
  */
-static int publish_unseen_locked(struct ply_union *u, struct copy *c)
+static int publish_unseen_locked(struct ply_union *u, struct ply_copy *c)
 {
 	int err = c->lowerdata ? ply_settle_announce(u) : 0;
 
@@ -367,7 +190,7 @@ static int publish_unseen_locked(struct ply_union *u, struct copy *c)
 }
 
 /* No name is known of it, or none any more. */
-static int publish_unnamed(struct ply_union *u, struct copy *c)
+static int publish_unnamed(struct ply_union *u, struct ply_copy *c)
 {
 	int links, err = 0;
 
@@ -410,8 +233,20 @@ static struct ply_name *name_in(struct ply_union *u, struct ply_node *node,
 	return name && name->parent == parent ? name : NULL;
 }
 
+/* What has no marks does without the origin as well. */
+static int make_impure(struct ply_union *u, struct ply_copy *c, struct ply_node *parent, int fd)
+{
+	int err = ply_origin_make_impure(u, parent, fd);
+
+	c->lacks_room = err == -ENOSPC;
+	if (!c->lacks_room || !c->is_plain)
+		return err;
+	c->has_origin = 0;
+	return 0;
+}
+
 /* parent->lock and node->lock are held; -EAGAIN when the name went meanwhile. */
-static int publish_locked(struct ply_union *u, struct copy *c, struct ply_node *parent)
+static int publish_locked(struct ply_union *u, struct ply_copy *c, struct ply_node *parent)
 {
 	struct ply_name *name = name_in(u, c->node, parent);
 	struct ply_fd *dir;
@@ -425,7 +260,7 @@ static int publish_locked(struct ply_union *u, struct copy *c, struct ply_node *
 	if (c->lowerdata)
 		err = ply_settle_announce(u);
 	if (!err && (c->has_origin || c->lowerdata))
-		err = ply_origin_make_impure(u, parent, dir->fd);
+		err = make_impure(u, c, parent, dir->fd);
 	if (!err)
 		err = add_to_index(u, c);
 	indexed = err > 0;
@@ -449,7 +284,7 @@ static int publish_locked(struct ply_union *u, struct copy *c, struct ply_node *
 
 static int copyup_dir(struct ply_union *u, struct ply_node *dir);
 
-static int publish(struct ply_union *u, struct copy *c)
+static int publish(struct ply_union *u, struct ply_copy *c)
 {
 	int err = -EAGAIN;
 
@@ -499,18 +334,32 @@ static void end_copying(struct ply_union *u, struct ply_node *node)
 	pthread_mutex_unlock(&u->copy_lock);
 }
 
-static int build_and_publish(struct ply_union *u, struct ply_node *node, off_t limit,
-			     const struct ply_patch *patch)
+static int build_once(struct ply_union *u, struct ply_copy *c)
 {
-	struct copy c = { .node = node, .limit = limit, .patch = patch };
-	int err = build(u, &c);
+	int err = ply_copy_build(u, c);
 
 	if (err)
 		return err;
-	err = publish(u, &c);
+	err = publish(u, c);
 	if (err)
-		discard(u, &c);
+		ply_copy_discard(u, c);
 	return err;
+}
+
+/*
+ * Where all the room for attributes is taken by those of the file, or of its directory, the copy gets no marks: then it has to be
+ * whole and on the disk before it is published. But names of one file need them, to stay so.
+ */
+static int build_and_publish(struct ply_union *u, struct ply_node *node, off_t limit,
+			     const struct ply_patch *patch)
+{
+	struct ply_copy c = { .node = node, .limit = limit, .patch = patch };
+	int err = build_once(u, &c);
+
+	if (!err || !c.lacks_room || c.stx.stx_nlink > 1)
+		return err;
+	c = (struct ply_copy){ .node = node, .limit = limit, .patch = patch, .is_plain = 1 };
+	return build_once(u, &c);
 }
 
 static int copyup_file(struct ply_union *u, struct ply_node *node, off_t limit)
@@ -545,7 +394,7 @@ static int copy_dir_locked(struct ply_union *u, struct ply_node *parent, struct 
 	if (!err)
 		err = sys_mkdir(u->upper.work, tmp.text, S_IRWXU);
 	if (!err) {
-		err = copy_attrs(u, &lower, &stx, u->upper.work, tmp.text, NULL);
+		err = ply_copy_lower_attrs(u, &lower, &stx, u->upper.work, tmp.text, NULL);
 		if (!err)
 			err = move_in(u, tmp.text, dir->fd, node->names->text);
 		if (err)

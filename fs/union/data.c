@@ -106,6 +106,11 @@ int ply_data_open(struct ply_union *u, struct ply_node *node, struct ply_fd **ou
 	return ply_data_open_lower(u, node, out);
 }
 
+static pthread_mutex_t *keep_lock(struct ply_union *u, const struct ply_node *node)
+{
+	return &u->keep_locks[node->slot % PLY_KEEP_LOCKS];
+}
+
 /* Brings the file up, whole, and opens it for writing. */
 static int open_for_write(struct ply_union *u, struct ply_node *node, unsigned flags,
 			  struct ply_fd **out)
@@ -119,9 +124,12 @@ static int open_for_write(struct ply_union *u, struct ply_node *node, unsigned f
 		err = ply_data_open_upper(u, node, out);
 	if (err || !(flags & PLY_WRITE_KILL_PRIV))
 		return err;
+	/* Not between what another write takes and gives back. */
+	pthread_mutex_lock(keep_lock(u, node));
 	pthread_mutex_lock(&node->lock);
 	err = ply_kill_priv(u, node, PLY_KILL_USUAL);
 	pthread_mutex_unlock(&node->lock);
+	pthread_mutex_unlock(keep_lock(u, node));
 	if (err)
 		ply_fd_put(u->fds, *out);
 	return err;
@@ -189,12 +197,14 @@ ssize_t ply_caps(struct ply_node *node, int fd, void *value, size_t size)
 	if (atomic_load_explicit(&node->caps, memory_order_relaxed) == PLY_NO)
 		return 0;
 	n = sys_getxattr(fd, "", PLY_CAPABILITY, value, size);
-	if (n <= 0)
+	if (n == -ENODATA || n == -EOPNOTSUPP)
+		n = 0;
+	if (!n)
 		atomic_store_explicit(&node->caps, PLY_NO, memory_order_relaxed);
-	return n > 0 ? n : 0;
+	return n;
 }
 
-/* Times that are set while a write is under way would be older than the write makes them. */
+/* What is set while a write is under way would be undone by it. */
 void ply_begin_write(struct ply_union *u, struct ply_node *node)
 {
 	pthread_mutex_lock(&u->copy_lock);
@@ -210,23 +220,18 @@ void ply_end_write(struct ply_union *u, struct ply_node *node)
 	pthread_mutex_unlock(&u->copy_lock);
 }
 
-static pthread_mutex_t *times_lock(struct ply_union *u, const struct ply_node *node)
-{
-	return &u->times_locks[node->slot % PLY_TIMES_LOCKS];
-}
-
-void ply_times_lock(struct ply_union *u, struct ply_node *node)
+void ply_keep_lock(struct ply_union *u, struct ply_node *node)
 {
 	for (;;) {
 		int writers;
 
-		pthread_mutex_lock(times_lock(u, node));
+		pthread_mutex_lock(keep_lock(u, node));
 		pthread_mutex_lock(&u->copy_lock);
 		writers = node->writers;
 		pthread_mutex_unlock(&u->copy_lock);
 		if (!writers)
 			return;
-		pthread_mutex_unlock(times_lock(u, node));
+		pthread_mutex_unlock(keep_lock(u, node));
 		pthread_mutex_lock(&u->copy_lock);
 		while (node->writers)
 			pthread_cond_wait(&u->copy_done, &u->copy_lock);
@@ -234,15 +239,15 @@ void ply_times_lock(struct ply_union *u, struct ply_node *node)
 	}
 }
 
-void ply_times_lock_once(struct ply_union *u, struct ply_node *node)
+void ply_keep_lock_once(struct ply_union *u, struct ply_node *node)
 {
-	pthread_mutex_lock(times_lock(u, node));
-	pthread_mutex_unlock(times_lock(u, node));
+	pthread_mutex_lock(keep_lock(u, node));
+	pthread_mutex_unlock(keep_lock(u, node));
 }
 
-void ply_times_unlock(struct ply_union *u, struct ply_node *node)
+void ply_keep_unlock(struct ply_union *u, struct ply_node *node)
 {
-	pthread_mutex_unlock(times_lock(u, node));
+	pthread_mutex_unlock(keep_lock(u, node));
 }
 
 /*
@@ -263,16 +268,31 @@ static ssize_t write_keeping_caps(struct ply_node *node, int fd, const struct pl
 				  unsigned flags)
 {
 	char caps[64];
-	ssize_t ncaps = ply_caps(node, fd, caps, sizeof(caps));
-	ssize_t n = write_patch(fd, p, flags);
+	ssize_t ncaps = ply_caps(node, fd, caps, sizeof(caps)), n;
 
+	if (ncaps < 0)
+		return ncaps;
+	n = write_patch(fd, p, flags);
 	if (ncaps)
 		sys_setxattr(fd, "", PLY_CAPABILITY, caps, (size_t)ncaps, 0);
 	return n;
 }
 
+static ssize_t write_as_asked(struct ply_union *u, struct ply_node *node, int fd,
+			      const struct ply_patch *p)
+{
+	ssize_t n;
+
+	if (atomic_load_explicit(&node->caps, memory_order_relaxed) == PLY_NO)
+		return write_patch(fd, p, 0);
+	pthread_mutex_lock(keep_lock(u, node));
+	n = write_keeping_caps(node, fd, p, 0);
+	pthread_mutex_unlock(keep_lock(u, node));
+	return n;
+}
+
 /*
- * Pages that the kernel writes back belong to a write long done: it has moved the times then, and tells
+ * Pages that the kernel writes back belong to a write long done: it has moved the times then, and taken set-id bits off, and tells
  * when they are other than we know. What the write here does to them is undone.
  */
 static ssize_t write_keeping_times(struct ply_union *u, struct ply_node *node, int fd,
@@ -281,13 +301,16 @@ static ssize_t write_keeping_times(struct ply_union *u, struct ply_node *node, i
 	struct statx stx;
 	ssize_t n;
 
-	pthread_mutex_lock(times_lock(u, node));
-	n = sys_statx(fd, "", STATX_MTIME, &stx);
+	pthread_mutex_lock(keep_lock(u, node));
+	n = sys_statx(fd, "", STATX_MODE | STATX_MTIME, &stx);
 	if (!n) {
 		n = write_keeping_caps(node, fd, p, PLY_WRITE_KEEP_TIMES);
+		/* From who is not root the file system takes them. */
+		if (stx.stx_mode & (S_ISUID | S_ISGID))
+			sys_chmod(fd, "", stx.stx_mode & 07777);
 		ply_set_mtime(fd, &stx);
 	}
-	pthread_mutex_unlock(times_lock(u, node));
+	pthread_mutex_unlock(keep_lock(u, node));
 	return n;
 }
 
@@ -317,7 +340,7 @@ static ssize_t write_up(struct ply_union *u, struct ply_node *node, const struct
 	else if (flags & PLY_WRITE_KEEP_TIMES)
 		n = write_keeping_times(u, node, fd->fd, patch);
 	else
-		n = write_keeping_caps(node, fd->fd, patch, flags);
+		n = write_as_asked(u, node, fd->fd, patch);
 	ply_fd_put(u->fds, fd);
 	return n;
 }

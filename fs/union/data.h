@@ -26,19 +26,19 @@ int ply_data_open_upper(struct ply_union *u, struct ply_node *node, struct ply_f
 /* The lower's, for reading; the node has not been brought up, or its copy-up is under way. */
 int ply_data_open_lower(struct ply_union *u, struct ply_node *node, struct ply_fd **out);
 
-/* Between these two, who wants to set the file's times waits. */
+/* Between these two, who wants to set what a write takes off waits: the file's times, mode, owner and capabilities. */
 void ply_begin_write(struct ply_union *u, struct ply_node *node);
 void ply_end_write(struct ply_union *u, struct ply_node *node);
-/* After ply_begin_write: waits for who is setting them already. */
-void ply_times_lock_once(struct ply_union *u, struct ply_node *node);
-/* Keeps writes to the file away while its times are set; waits for those that are under way. */
-void ply_times_lock(struct ply_union *u, struct ply_node *node);
-void ply_times_unlock(struct ply_union *u, struct ply_node *node);
+/* After ply_begin_write: waits for who is setting it already. */
+void ply_keep_lock_once(struct ply_union *u, struct ply_node *node);
+/* Keeps writes to the file away while it is set; waits for those that are under way. */
+void ply_keep_lock(struct ply_union *u, struct ply_node *node);
+void ply_keep_unlock(struct ply_union *u, struct ply_node *node);
 
 /*
  * A write that the kernel flushes later is nobody's write any more: the file keeps its capabilities, which
  * whoever wrote has lost already if that was due. But the file system below drops them from what we write.
- * They are asked for once; most files have none. The value's length, 0 for none.
+ * They are asked for once; most files have none. The value's length, 0 for none, or -errno.
  */
 ssize_t ply_caps(struct ply_node *node, int fd, void *value, size_t size);
 

@@ -12,88 +12,154 @@
 #include "union/lowerdata.h"
 #include "union/settle.h"
 
-/* ---- times ---- */
+/* ---- what the file loses by being written to, and gets back afterwards: the content is the same ---- */
 
-static void times_of(const struct statx *stx, struct ply_times *t)
+#define SETID (S_ISUID | S_ISGID)
+
+struct kept {
+	struct ply_kept mark;
+	size_t size;
+};
+
+static void describe(const struct statx *stx, size_t ncaps, struct kept *k)
 {
-	*t = (struct ply_times){
-		.version = PLY_TIMES_VERSION,
-		.atime = { (int64_t)htole64(stx->stx_atime.tv_sec),
-			   htole32(stx->stx_atime.tv_nsec) },
-		.mtime = { (int64_t)htole64(stx->stx_mtime.tv_sec),
-			   htole32(stx->stx_mtime.tv_nsec) },
-	};
+	struct ply_kept *m = &k->mark;
+
+	m->version = PLY_KEPT_VERSION;
+	m->atime.sec = (int64_t)htole64(stx->stx_atime.tv_sec);
+	m->atime.nsec = htole32(stx->stx_atime.tv_nsec);
+	m->mtime.sec = (int64_t)htole64(stx->stx_mtime.tv_sec);
+	m->mtime.nsec = htole32(stx->stx_mtime.tv_nsec);
+	m->mode = htole16(stx->stx_mode & 07777);
+	k->size = PLY_KEPT_HEADER + ncaps;
 }
 
-/* The times that an inode is to have again: 1, or 0 for none. */
-static int read_times(struct ply_union *u, int fd, const char *name, struct statx *stx)
+/* The attributes as they are to be. */
+static void correct(const struct kept *k, struct statx *stx)
 {
-	struct ply_times t;
-	ssize_t n = ply_upper_get_mark(&u->upper, fd, name, PLY_MARK_TIMES, &t, sizeof(t));
+	const struct ply_kept *m = &k->mark;
 
-	if (n != sizeof(t) || t.version != PLY_TIMES_VERSION)
-		return n < 0 && n != -ENODATA && n != -EOPNOTSUPP && n != -ERANGE ? (int)n : 0;
-	stx->stx_atime.tv_sec = (int64_t)le64toh(t.atime.sec);
-	stx->stx_atime.tv_nsec = le32toh(t.atime.nsec);
-	stx->stx_mtime.tv_sec = (int64_t)le64toh(t.mtime.sec);
-	stx->stx_mtime.tv_nsec = le32toh(t.mtime.nsec);
-	return 1;
+	stx->stx_atime.tv_sec = (int64_t)le64toh(m->atime.sec);
+	stx->stx_atime.tv_nsec = le32toh(m->atime.nsec);
+	stx->stx_mtime.tv_sec = (int64_t)le64toh(m->mtime.sec);
+	stx->stx_mtime.tv_nsec = le32toh(m->mtime.nsec);
+	stx->stx_mode = (uint16_t)(stx->stx_mode | (le16toh(m->mode) & SETID));
 }
 
-/* Only with the times in place the mark may go. */
-void ply_fill_recover(struct ply_union *u, int dirfd, const char *name, struct statx *stx)
+/* 1, or 0 for none. */
+static int read_kept(struct ply_union *u, int fd, const char *name, struct kept *k)
 {
-	struct statx kept = *stx;
+	ssize_t n =
+		ply_upper_get_mark(&u->upper, fd, name, PLY_MARK_KEPT, &k->mark, sizeof(k->mark));
 
-	if (read_times(u, dirfd, name, &kept) <= 0 || ply_set_times(dirfd, name, &kept))
-		return;
-	*stx = kept;
-	ply_upper_remove_mark(&u->upper, dirfd, name, PLY_MARK_TIMES);
+	if (n < 0 && n != -ENODATA && n != -EOPNOTSUPP && n != -ERANGE)
+		return (int)n;
+	k->size = n > 0 ? (size_t)n : 0;
+	return n >= PLY_KEPT_HEADER && k->mark.version == PLY_KEPT_VERSION;
+}
+
+/* Who may not set it will not be able to next time either. */
+static int unless_refused(int err)
+{
+	return err == -EPERM ? 0 : err;
+}
+
+/* Only with all in place the mark may go. */
+static int give_back(struct ply_union *u, struct ply_lowerdata *data, int fd, const char *name,
+		     const struct kept *k)
+{
+	mode_t mode = le16toh(k->mark.mode) & 07777;
+	struct statx times = { 0 };
+	int err = 0;
+
+	correct(k, &times);
+	if (mode & SETID)
+		err = unless_refused(sys_chmod(fd, name, mode));
+	if (!err && k->size > PLY_KEPT_HEADER)
+		err = unless_refused(sys_setxattr(fd, name, PLY_CAPABILITY, k->mark.caps,
+						  k->size - PLY_KEPT_HEADER, 0));
+	if (!err)
+		err = ply_set_times(fd, name, &times);
+	if (!err && data->keeps)
+		err = ply_upper_remove_mark(&u->upper, fd, name, PLY_MARK_KEPT);
+	if (!err)
+		data->keeps = 0;
+	return err;
+}
+
+int ply_fill_recover(struct ply_union *u, struct ply_lowerdata *data, int dirfd, const char *name,
+		     struct statx *stx)
+{
+	struct kept k;
+	int found = data->keeps ? read_kept(u, dirfd, name, &k) : 0;
+
+	if (found <= 0) {
+		if (!found)
+			data->keeps = 0;
+		return found;
+	}
+	if (stx)
+		correct(&k, stx);
+	return give_back(u, data, dirfd, name, &k);
+}
+
+static int recover(struct ply_union *u, struct ply_node *node)
+{
+	struct ply_place place;
+	int err;
+
+	PLY_ASSERT_LOCKED(&node->lock);
+	if (!node->lowerdata || !node->lowerdata->keeps)
+		return 0;
+	err = ply_place_of(u, node, &place);
+	if (err)
+		return err;
+	err = ply_fill_recover(u, node->lowerdata, place.fd, place.name, NULL);
+	ply_place_put(u, &place);
+	return err;
+}
+
+int ply_fill_lock(struct ply_union *u, struct ply_node *node)
+{
+	int err = 0;
+
+	ply_keep_lock(u, node);
+	pthread_mutex_lock(&node->lock);
+	if (!ply_node_is_dir(node))
+		err = recover(u, node);
+	if (err)
+		ply_fill_unlock(u, node);
+	return err;
+}
+
+void ply_fill_unlock(struct ply_union *u, struct ply_node *node)
+{
+	pthread_mutex_unlock(&node->lock);
+	ply_keep_unlock(u, node);
 }
 
 /* ---- filling ---- */
 
-/* What the file loses by being written to, and gets back afterwards: the content is the same. */
-struct kept {
-	struct statx stx;
-	char caps[64];
-	ssize_t ncaps;
-};
-
 static int keep(struct ply_union *u, struct ply_node *node, int fd, struct kept *k)
 {
-	struct ply_times times;
+	struct ply_lowerdata *data = node->lowerdata;
+	struct statx stx;
+	ssize_t ncaps = 0;
 	int err;
 
-	/* Whoever sets times is waited for, and waits from now on. */
-	ply_times_lock_once(u, node);
-	err = sys_statx(fd, "", STATX_BASIC_STATS, &k->stx);
-	if (!err && node->lowerdata->keeps_times)
-		err = read_times(u, fd, "", &k->stx);
-	if (err < 0)
-		return err;
-	k->ncaps = ply_caps(node, fd, k->caps, sizeof(k->caps));
-	times_of(&k->stx, &times);
-	/* Without it there is only no way back from an end of the server in the midst of it. */
-	node->lowerdata->keeps_times =
-		!ply_upper_set_mark(&u->upper, fd, "", PLY_MARK_TIMES, &times, sizeof(times));
-	return 0;
-}
-
-static int give_back(struct ply_union *u, struct ply_node *node, int fd, const struct kept *k)
-{
-	int err;
-
-	if (k->stx.stx_mode & (S_ISUID | S_ISGID))
-		sys_chmod(fd, "", k->stx.stx_mode & 07777);
-	if (k->ncaps > 0)
-		sys_setxattr(fd, "", PLY_CAPABILITY, k->caps, (size_t)k->ncaps, 0);
-	err = ply_set_times(fd, "", &k->stx);
-	if (!err && node->lowerdata->keeps_times)
-		err = ply_upper_remove_mark(&u->upper, fd, "", PLY_MARK_TIMES);
+	/* Whoever sets something else is waited for, and waits from now on. */
+	ply_keep_lock_once(u, node);
+	err = ply_fill_recover(u, data, fd, "", NULL);
 	if (!err)
-		node->lowerdata->keeps_times = 0;
-	return err;
+		err = sys_statx(fd, "", STATX_BASIC_STATS, &stx);
+	if (!err)
+		ncaps = ply_caps(node, fd, k->mark.caps, sizeof(k->mark.caps));
+	if (err || ncaps < 0)
+		return err ? err : (int)ncaps;
+	describe(&stx, (size_t)ncaps, k);
+	/* Without it there is only no way back from an end of the server in the midst of it. */
+	data->keeps = !ply_upper_set_mark(&u->upper, fd, "", PLY_MARK_KEPT, &k->mark, k->size);
+	return 0;
 }
 
 /* The data of a node in state META_UP, or so much of it. */
@@ -141,6 +207,9 @@ int ply_fill(struct ply_union *u, struct ply_node *node, off_t limit)
 	struct kept kept;
 	int err;
 
+	/* In the next mount its layer may be there. */
+	if (!node->lowerdata->layer && limit)
+		return -EIO;
 	if (limit >= 0 && limit < size)
 		size = limit;
 	if (size > PLY_LONG_COPY)
@@ -154,7 +223,7 @@ int ply_fill(struct ply_union *u, struct ply_node *node, off_t limit)
 		int back;
 
 		err = size ? fill_data(u, node, size, out) : sys_truncate(out->fd, 0);
-		back = give_back(u, node, out->fd, &kept);
+		back = give_back(u, node->lowerdata, out->fd, "", &kept);
 		if (!err)
 			err = back;
 		/* If this cannot be said, only the end of the server is as bad as that of the machine. */

@@ -8,15 +8,24 @@
 
 /*
  * Brings up the data of a node in state META_UP, as ply_copyup with that limit; the caller has set node->copying, so that
- * nobody else does. Readers are not held up, nor is anybody else but who wants to set the file's times. After an error
+ * nobody else does. Readers are not held up, nor is anybody else but who wants to set the file's times, mode, owner or capabilities. After an error
  * the node is META_UP as before, its data below.
  */
 int ply_fill(struct ply_union *u, struct ply_node *node, off_t limit);
 
 /*
- * Of a metadata-only file that a lookup found: gives it the times back that the fill of an earlier server, which did not
- * come to its end, had kept for it; and puts them into *stx. Nobody else knows the file yet.
+ * If a fill did not come to its end, that of an earlier server or because of an error: gives the file back what the mark
+ * "kept" has of it, and puts that into *stx, which may be NULL. The keep lock of the file's node is held, or nobody else
+ * knows it yet. 0 or -errno, with which it is to be tried again.
  */
-void ply_fill_recover(struct ply_union *u, int dirfd, const char *name, struct statx *stx);
+int ply_fill_recover(struct ply_union *u, struct ply_lowerdata *data, int dirfd, const char *name,
+		     struct statx *stx);
+
+/*
+ * Before times, mode, owner or capabilities are set: keeps away the writes that would give back others, gives back what one
+ * could not so far, and takes node->lock. With an error no lock is held.
+ */
+int ply_fill_lock(struct ply_union *u, struct ply_node *node);
+void ply_fill_unlock(struct ply_union *u, struct ply_node *node);
 
 #endif

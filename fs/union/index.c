@@ -160,9 +160,7 @@ static struct ply_node *new_indexed(struct ply_union *u, const char *entry,
 	if (other != node) {
 		ply_node_unref(u, node);
 	} else if (data) {
-		struct statx times = *upper;
-
-		ply_fill_recover(u, u->upper.index, entry, &times);
+		ply_fill_recover(u, data, u->upper.index, entry, NULL);
 		pthread_mutex_lock(&node->lock);
 		ply_settle_add(u, node);
 		pthread_mutex_unlock(&node->lock);
@@ -187,7 +185,8 @@ static int find_data(struct ply_union *u, const char *entry, struct ply_node *di
 	err = *data ? 0 : ply_lowerdata_of_name(u, dir, layer, name, lower, data);
 	if (!err) {
 		(*data)->was_found = 1;
-		(*data)->filled = marked == 2;
+		(*data)->filled = (marked & PLY_METACOPY_FILLED) != 0;
+		(*data)->keeps = (marked & PLY_METACOPY_KEPT) != 0;
 	}
 	return err;
 }

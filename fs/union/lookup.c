@@ -122,14 +122,15 @@ static void settle_later(struct ply_union *u, struct ply_node *node)
 	pthread_mutex_unlock(&node->lock);
 }
 
+/* If that fails now, it is tried again with whatever changes the file. */
 static void recover(struct ply_union *u, struct ply_node *dir, const char *name,
-		    struct ply_answer *f)
+		    struct ply_lowerdata *data, struct ply_answer *f)
 {
 	struct ply_fd *fd;
 
-	if (ply_dir_open(u, dir, PLY_UPPER, &fd))
+	if (!data->keeps || ply_dir_open(u, dir, PLY_UPPER, &fd))
 		return;
-	ply_fill_recover(u, fd->fd, name, &f->stx);
+	ply_fill_recover(u, data, fd->fd, name, &f->stx);
 	ply_fd_put(u->fds, fd);
 }
 
@@ -155,7 +156,7 @@ static int attach(struct ply_union *u, struct ply_node *dir, const char *name, s
 		if (used != node)
 			ply_node_unref(u, node);
 		if (used == node && node->lowerdata && f->in_upper) {
-			recover(u, dir, name, f);
+			recover(u, dir, name, node->lowerdata, f);
 			settle_later(u, node);
 		}
 		node = used;

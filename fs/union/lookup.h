@@ -46,7 +46,7 @@ static inline int ply_part_is_gone(const struct ply_union *u, int index, int err
 	return u->lowers_change && index >= 0 && (err == -ENOENT || err == -ENOTDIR);
 }
 
-/* 1: the directory has xattr whiteouts in this layer, 0: none. index: of dir->lowers, or -1: the upper. */
+/* 1: the directory has xattr whiteouts in this layer, 0: none; or -errno. index: of dir->lowers, or -1: the upper. */
 int ply_dir_announces(struct ply_union *u, struct ply_node *dir, int index, int fd);
 
 #endif

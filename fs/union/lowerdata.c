@@ -16,7 +16,7 @@
 #define BLOCK 512
 
 /*
- * Whether the mark has to be asked for. An inode without data has blocks all the same where its xattrs have some, as many
+ * Whether the mark has to be asked for, or -errno. An inode without data has blocks all the same where its xattrs have some, as many
  * as a small file's data; a crash may leave any size in one of the upper.
  */
 static int may_be_marked(struct ply_union *u, struct ply_node *dir, unsigned layer, int fd,
@@ -37,8 +37,10 @@ int ply_lowerdata_is_marked(struct ply_union *u, struct ply_node *dir, int index
 {
 	unsigned layer = index < 0 ? PLY_UPPER : dir->dir->lowers[index].layer;
 
-	if (!may_be_marked(u, dir, layer, fd, stx))
-		return 0;
+	int may_be = may_be_marked(u, dir, layer, fd, stx);
+
+	if (may_be <= 0)
+		return may_be;
 	return ply_mark_metacopy(&u->layers[layer], fd, name, u->filled.boot);
 }
 
@@ -65,16 +67,16 @@ int ply_lowerdata_find(struct ply_union *u, struct ply_node *dir, int index, con
 	struct ply_spot spot;
 	int err = ply_redirect_data(u, dir, name, layer, &spot);
 
-	if (err == -EIO || err == -EPERM || err == -EINVAL) {
+	if (err == -ENODATA || err == -EPERM || err == -EINVAL) {
 		ply_error("the data of '%s' in %s is in no layer below", name,
 			  u->layers[layer].path);
 		*out = new_data(0, "", NULL);
-		return *out ? 0 : -ENOMEM;
-	}
-	if (err)
+	} else if (err) {
 		return err;
-	*out = new_data(spot.layer, spot.path, &spot.stx);
-	free((char *)spot.path);
+	} else {
+		*out = new_data(spot.layer, spot.path, &spot.stx);
+		free((char *)spot.path);
+	}
 	if (!*out)
 		return -ENOMEM;
 	(*out)->was_found = 1;
@@ -161,7 +163,7 @@ int ply_lowerdata_pin(struct ply_union *u, struct ply_node *node)
 	int err;
 
 	PLY_ASSERT_LOCKED(&node->lock);
-	if (!data || data->pinned || !data->layer)
+	if (!data || data->pinned)
 		return 0;
 	err = ply_place_of(u, node, &place);
 	if (err)

@@ -19,14 +19,13 @@ struct ply_lowerdata {
 	uint8_t pinned;	       /* the inode's mark redirect has the path; node->lock */
 	uint8_t was_found;     /* by a lookup: the mark may be there */
 	uint8_t filled;	       /* found so: the upper has the data, too */
-	uint8_t keeps_times; /* a fill failed, and the mark has the times; for who has set node->copying */
-	char path[];	     /* of the data, from the layer's root */
+	uint8_t keeps;	       /* the mark "kept" has what a fill took off; see ply_keep_lock */
+	char path[];	       /* of the data, from the layer's root */
 };
 
 /*
  * Does an inode that a lookup found have the mark? index: of dir->lowers, -1 the upper; fd: the directory in that
- * layer. As ply_mark_metacopy: 1, 2 if the data is there all the same, 0, or -errno. Costs a system call only where there may be one:
- * the file has holes, its layer is not the last, or its directory in the upper says that entries come from below.
+ * layer. As ply_mark_metacopy. Costs a system call only where there may be one: the file has holes, its layer is not the last, or its directory in the upper says that entries come from below.
  */
 int ply_lowerdata_is_marked(struct ply_union *u, struct ply_node *dir, int index, int fd,
 			    const char *name, const struct statx *stx);
@@ -36,7 +35,7 @@ int ply_lowerdata_is_marked(struct ply_union *u, struct ply_node *dir, int index
  */
 int ply_lowerdata_find(struct ply_union *u, struct ply_node *dir, int index, const char *name,
 		       struct ply_lowerdata **out);
-/* The place of what is about to come up: lower is the node's inode in its layer. -ENOMEM, or of the way there. */
+/* The place of what is about to come up: lower is the node's inode in its layer. node->lock is held. -ENOMEM, or of the way there. */
 int ply_lowerdata_of_lower(struct ply_union *u, struct ply_node *node, const struct statx *lower,
 			   struct ply_lowerdata **out);
 /* The same of a file that an index entry was found for by this name in a lower layer. */

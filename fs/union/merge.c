@@ -33,12 +33,19 @@ static int needs_stat(const struct reading *r, unsigned char type)
 	return type == DT_CHR || type == DT_UNKNOWN || (type == DT_REG && r->announces);
 }
 
+static int is_whiteout(const struct reading *r, const char *name, const struct statx *stx)
+{
+	if (!S_ISREG(stx->stx_mode) || stx->stx_size || !r->announces)
+		return ply_is_whiteout(stx);
+	return ply_mark_xwhiteout(r->layer, r->fd, name);
+}
+
 static int add_entry(void *arg, const char *name, unsigned char type, uint64_t ino)
 {
 	struct reading *r = arg;
 	unsigned flags = r->flags;
 	struct statx stx;
-	int err;
+	int hides, err;
 
 	(void)ino;
 	if (ply_is_aufs_name(name))
@@ -50,10 +57,10 @@ static int add_entry(void *arg, const char *name, unsigned char type, uint64_t i
 		if (err)
 			return err == -ENOENT ? 0 : err;
 		type = (unsigned char)IFTODT(stx.stx_mode);
-		if (ply_is_whiteout(&stx))
-			flags = PLY_ITEM_WHITEOUT;
-		else if (type == DT_REG && !stx.stx_size && r->announces &&
-			 ply_mark_xwhiteout(r->layer, r->fd, name) == 1)
+		hides = is_whiteout(r, name, &stx);
+		if (hides < 0)
+			return hides;
+		if (hides)
 			flags = PLY_ITEM_WHITEOUT;
 	}
 	if (flags & PLY_ITEM_WHITEOUT)
@@ -74,6 +81,8 @@ int ply_dir_announces(struct ply_union *u, struct ply_node *dir, int index, int 
 		int mark = ply_mark_opaque(&u->layers[layer], fd, "");
 		uint8_t unknown = PLY_UNKNOWN;
 
+		if (mark < 0)
+			return mark;
 		/* One that became opaque may hold some still. */
 		state = mark == PLY_OPAQUE_ANNOUNCES || mark == PLY_OPAQUE_ALL ? PLY_YES : PLY_NO;
 		/* Unless a whiteout came in meanwhile. */
@@ -90,6 +99,8 @@ static int read_open_dir(struct ply_union *u, struct ply_node *dir, int index, s
 	mode_t old;
 
 	r->announces = ply_dir_announces(u, dir, index, r->fd);
+	if (r->announces < 0)
+		return r->announces;
 	err = ply_layer_list(r->fd, add_entry, r);
 	if (err != -EBADF && err != -EACCES)
 		return err;

@@ -557,8 +557,8 @@ int ply_tree_init(struct ply_union *u, int has_upper)
 	pthread_mutex_init(&u->rename_lock, NULL);
 	pthread_mutex_init(&u->tree, NULL);
 	pthread_mutex_init(&u->copy_lock, NULL);
-	for (unsigned i = 0; i < PLY_TIMES_LOCKS; i++)
-		pthread_mutex_init(&u->times_locks[i], NULL);
+	for (unsigned i = 0; i < PLY_KEEP_LOCKS; i++)
+		pthread_mutex_init(&u->keep_locks[i], NULL);
 	pthread_mutex_init(&u->listing_lock, NULL);
 	pthread_cond_init(&u->copy_done, NULL);
 	u->free_slot = PLY_NO_SLOT;
@@ -604,8 +604,8 @@ void ply_tree_free(struct ply_union *u)
 	ply_table_free(&u->inodes);
 	pthread_cond_destroy(&u->copy_done);
 	pthread_mutex_destroy(&u->listing_lock);
-	for (unsigned i = 0; i < PLY_TIMES_LOCKS; i++)
-		pthread_mutex_destroy(&u->times_locks[i]);
+	for (unsigned i = 0; i < PLY_KEEP_LOCKS; i++)
+		pthread_mutex_destroy(&u->keep_locks[i]);
 	pthread_mutex_destroy(&u->copy_lock);
 	pthread_mutex_destroy(&u->tree);
 	pthread_mutex_destroy(&u->rename_lock);

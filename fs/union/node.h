@@ -18,7 +18,7 @@
  * Locks, as nesting; a thread may take what stands further in, never further out:
  *
  *   settle_run                   who settles, or stops all settling
- *   times_locks                  writes from a cache, and the setting of times
+ *   keep_locks                   writes that give back what they take off, and the setting of that
  *   rename_lock                  renames that move between directories, one at a time
  *     node->lock                 several by ply_nodes_lock, which never waits for one while it holds another:
  *                                directories move, so no order of theirs would last
@@ -163,7 +163,7 @@ struct ply_inode {
 	uint16_t layer;
 };
 
-#define PLY_TIMES_LOCKS 64
+#define PLY_KEEP_LOCKS 64
 #define PLY_CHUNK 1024
 #define PLY_CHUNKS 65536
 #define PLY_NO_SLOT UINT32_MAX
@@ -196,8 +196,8 @@ struct ply_union {
 
 	pthread_mutex_t rename_lock;
 	pthread_mutex_t tree;
-	/* By slot: a write that keeps the times, against others and against who sets them. */
-	pthread_mutex_t times_locks[PLY_TIMES_LOCKS];
+	/* By slot: a write that keeps times and the like, against others and against who sets them. */
+	pthread_mutex_t keep_locks[PLY_KEEP_LOCKS];
 	pthread_mutex_t copy_lock; /* with copy_done: waiting for node->copying to go */
 	pthread_cond_t copy_done;
 

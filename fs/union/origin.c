@@ -7,15 +7,19 @@
 #include "base/sys.h"
 #include "union/index.h"
 #include "union/place.h"
+#include "union/sync.h"
 
 int ply_origin_is_impure(struct ply_union *u, struct ply_node *dir, int fd)
 {
 	_Atomic uint8_t *known = &dir->dir->impure;
 
-	if (atomic_load_explicit(known, memory_order_relaxed) == PLY_UNKNOWN)
-		atomic_store_explicit(known,
-				      ply_mark_impure(&u->layers[PLY_UPPER], fd) ? PLY_YES : PLY_NO,
-				      memory_order_relaxed);
+	if (atomic_load_explicit(known, memory_order_relaxed) == PLY_UNKNOWN) {
+		int mark = ply_mark_impure(&u->layers[PLY_UPPER], fd);
+
+		if (mark < 0)
+			return mark;
+		atomic_store_explicit(known, mark ? PLY_YES : PLY_NO, memory_order_relaxed);
+	}
 	return atomic_load_explicit(known, memory_order_relaxed) == PLY_YES;
 }
 
@@ -76,7 +80,7 @@ void ply_origin_set_ino(struct ply_union *u, struct ply_node *dir, const char *n
 	node->ino = ply_ino_map(u, stx);
 	if (!ply_node_in_upper(node) || ply_dir_open(u, dir, PLY_UPPER, &fd))
 		return;
-	if (ply_origin_is_impure(u, dir, fd->fd))
+	if (ply_origin_is_impure(u, dir, fd->fd) > 0)
 		len = ply_mark_origin(&u->layers[PLY_UPPER], fd->fd, name, &origin);
 	ply_fd_put(u->fds, fd);
 	if (len <= 0)
@@ -116,7 +120,9 @@ int ply_origin_make_impure(struct ply_union *u, struct ply_node *dir, int fd)
 	if (atomic_load(&dir->dir->impure) == PLY_YES)
 		return 0;
 	err = ply_upper_set_mark(&u->upper, fd, "", PLY_MARK_IMPURE, "y", 1);
-	if (!err)
-		atomic_store(&dir->dir->impure, PLY_YES);
-	return err;
+	if (err)
+		return err;
+	ply_sync_together(u);
+	atomic_store(&dir->dir->impure, PLY_YES);
+	return 0;
 }

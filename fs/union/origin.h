@@ -17,7 +17,7 @@ void ply_origin_set_ino(struct ply_union *u, struct ply_node *dir, const char *n
 struct ply_place;
 int ply_origin_write(struct ply_union *u, const struct ply_place *lower, int fd, const char *name,
 		     struct ply_fh *fh);
-/* Does the upper directory of dir, open as fd, say that it holds such entries? */
+/* Does the upper directory of dir, open as fd, say that it holds such entries? Or -errno. */
 int ply_origin_is_impure(struct ply_union *u, struct ply_node *dir, int fd);
 /* Marks the upper directory of dir as one with such entries. dir->lock is held. 0 or -errno. */
 int ply_origin_make_impure(struct ply_union *u, struct ply_node *dir, int fd);

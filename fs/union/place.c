@@ -232,6 +232,7 @@ struct ply_name *ply_upper_name(struct ply_union *u, struct ply_node *node)
 {
 	struct ply_name *name;
 
+	PLY_ASSERT_LOCKED(&node->lock);
 	pthread_mutex_lock(&u->tree);
 	name = node->names;
 	while (name && !leads_up(u, node, name))
@@ -245,6 +246,7 @@ struct ply_name *ply_lower_name(struct ply_union *u, struct ply_node *node)
 {
 	struct ply_name *name;
 
+	PLY_ASSERT_LOCKED(&node->lock);
 	pthread_mutex_lock(&u->tree);
 	name = node->names;
 	pthread_mutex_unlock(&u->tree);

@@ -37,7 +37,7 @@ void ply_place_put(struct ply_union *u, struct ply_place *place);
 
 /* The name by which the upper has the node, or NULL. node->lock is held. */
 struct ply_name *ply_upper_name(struct ply_union *u, struct ply_node *node);
-/* The one that leads to its lower inode, or NULL. */
+/* The one that leads to its lower inode, or NULL; the same lock. */
 struct ply_name *ply_lower_name(struct ply_union *u, struct ply_node *node);
 
 /* Opens a file by such a path of any length, for reading. */

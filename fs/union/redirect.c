@@ -80,6 +80,22 @@ static int turn(struct ply_trail *t, const struct part *p, const char *redirect)
 	return 0;
 }
 
+/* Nothing further below counts, if so is what was asked, which may be an error. */
+static int close_trail(struct ply_trail *t, int mark)
+{
+	t->closed |= mark > 0;
+	return mark < 0 ? mark : 0;
+}
+
+static int heed_aufs(struct ply_trail *t, const struct part *p, int is_dir)
+{
+	int mark = ply_mark_aufs(p->fd, p->name);
+
+	if (!mark && is_dir)
+		mark = ply_mark_aufs_opaque(p->fd, p->name);
+	return close_trail(t, mark);
+}
+
 /* Takes in what the marks of a part say of the layers below. */
 static int heed(struct ply_trail *t, const struct part *p, const struct statx *stx)
 {
@@ -102,39 +118,32 @@ static int heed(struct ply_trail *t, const struct part *p, const struct statx *s
 		return below;
 	if (below == PLY_BELOW_ELSEWHERE)
 		return turn(t, p, redirect);
-	if (below == PLY_BELOW_NONE || ply_mark_aufs(p->fd, p->name) ||
-	    (is_dir && ply_mark_aufs_opaque(p->fd, p->name)))
-		t->closed = 1;
-	return 0;
+	return below == PLY_BELOW_NONE ? close_trail(t, 1) : heed_aufs(t, p, is_dir);
 }
 
 static int is_whiteout(struct ply_layer *layer, const struct part *p, const struct statx *stx)
 {
 	if (ply_is_whiteout(stx))
 		return 1;
-	return S_ISREG(stx->stx_mode) && !stx->stx_size &&
-	       ply_mark_xwhiteout(layer, p->fd, p->name) == 1;
+	if (!S_ISREG(stx->stx_mode) || stx->stx_size)
+		return 0;
+	return ply_mark_xwhiteout(layer, p->fd, p->name);
 }
 
 /* 1 when the layer has the part, a directory unless it is the last; 0 when not. */
 static int look(struct ply_trail *t, const struct part *p, struct statx *stx)
 {
 	struct ply_layer *layer = &t->u->layers[t->layer];
-	int err;
+	int hides, err;
 
 	if (ply_layer_is_hole(layer, p->fd, p->name))
 		return 0;
 	err = sys_statx(p->fd, p->name, STATX_BASIC_STATS, stx);
-	if (err == -ENOENT) {
-		t->closed |= ply_mark_aufs(p->fd, p->name);
-		return 0;
-	}
 	if (err)
-		return err;
-	if (is_whiteout(layer, p, stx) || (!S_ISDIR(stx->stx_mode) && !p->is_last)) {
-		t->closed = 1;
-		return 0;
-	}
+		return err == -ENOENT ? close_trail(t, ply_mark_aufs(p->fd, p->name)) : err;
+	hides = is_whiteout(layer, p, stx);
+	if (hides || (!S_ISDIR(stx->stx_mode) && !p->is_last))
+		return close_trail(t, hides ? hides : 1);
 	err = heed(t, p, stx);
 	return err ? err : 1;
 }
@@ -290,7 +299,7 @@ int ply_redirect_data(struct ply_union *u, struct ply_node *dir, const char *nam
 		spot->path = t->path;
 		t->path = NULL;
 	} else {
-		err = found < 0 ? found : -EIO;
+		err = found < 0 ? found : -ENODATA;
 	}
 	ply_trail_end(t);
 	return err;

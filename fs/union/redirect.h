@@ -40,7 +40,7 @@ void ply_trail_end(struct ply_trail *t);
 /*
  * The data of a metadata-only file (it has the mark "metacopy"), which a layer has as name of dir: where it
  * is below, *spot with a path that the caller frees. Its size is for the caller to compare.
- * -EIO when there is none, -EPERM when redirects are not to be followed and there is one.
+ * -ENODATA when there is none, -EPERM when redirects are not to be followed and there is one.
  */
 int ply_redirect_data(struct ply_union *u, struct ply_node *dir, const char *name, unsigned layer,
 		      struct ply_spot *spot);

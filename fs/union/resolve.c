@@ -21,29 +21,49 @@ void ply_answer_free(struct ply_answer *f)
 	f->data = NULL;
 }
 
+/* An empty regular file. */
+struct empty {
+	struct ply_node *dir;
+	struct ply_layer *layer;
+	int index, fd;
+	const char *name;
+};
+
+static int ask_empty(struct ply_union *u, const struct empty *e)
+{
+	int mark = ply_dir_announces(u, e->dir, e->index, e->fd);
+
+	if (mark > 0)
+		mark = ply_mark_xwhiteout(e->layer, e->fd, e->name);
+	if (mark < 0)
+		return mark;
+	return mark ? PLY_SAYS_WHITEOUT : PLY_SAYS_THERE;
+}
+
 int ply_ask_layer(struct ply_union *u, struct ply_node *dir, int index, int more, int fd,
 		  const char *name, struct statx *stx)
 {
 	unsigned l = index < 0 ? PLY_UPPER : dir->dir->lowers[index].layer;
 	struct ply_layer *layer = &u->layers[l];
-	int err;
+	int mark = 0, err;
 
 	/* Even to stat it would be to wait for ourselves. */
 	if (ply_layer_is_hole(layer, fd, name))
 		return PLY_SAYS_NOTHING;
 	err = ply_layer_statx(layer, fd, name, STATX_BASIC_STATS | STATX_BTIME, stx);
-	if (err == -ENOENT)
-		return more && ply_mark_aufs(fd, name) ? PLY_SAYS_WHITEOUT : PLY_SAYS_NOTHING;
-	if (err)
+	if (err && err != -ENOENT)
 		return err;
-	if (ply_is_whiteout(stx))
+	if (!err && ply_is_whiteout(stx))
 		return PLY_SAYS_WHITEOUT;
-	if (S_ISREG(stx->stx_mode) && !stx->stx_size && ply_dir_announces(u, dir, index, fd) &&
-	    ply_mark_xwhiteout(layer, fd, name) == 1)
-		return PLY_SAYS_WHITEOUT;
-	if (S_ISDIR(stx->stx_mode) && more && ply_mark_aufs(fd, name))
-		return PLY_SAYS_THERE_ALONE;
-	return PLY_SAYS_THERE;
+	if (!err && S_ISREG(stx->stx_mode) && !stx->stx_size)
+		return ask_empty(u, &(struct empty){ dir, layer, index, fd, name });
+	if (err || S_ISDIR(stx->stx_mode))
+		mark = more ? ply_mark_aufs(fd, name) : 0;
+	if (mark < 0)
+		return mark;
+	if (err)
+		return mark ? PLY_SAYS_WHITEOUT : PLY_SAYS_NOTHING;
+	return mark ? PLY_SAYS_THERE_ALONE : PLY_SAYS_THERE;
 }
 
 static int wants(const struct ply_hint *hint, int index)
@@ -164,8 +184,10 @@ static int find_data(struct ply_union *u, struct walk *w, int index, int fd,
 
 	if (marked > 0)
 		err = ply_lowerdata_find(u, w->dir, index, w->name, &w->f->data);
-	if (marked > 0 && !err)
-		w->f->data->filled = marked == 2 && index < 0;
+	if (marked > 0 && !err && index < 0) {
+		w->f->data->filled = (marked & PLY_METACOPY_FILLED) != 0;
+		w->f->data->keeps = (marked & PLY_METACOPY_KEPT) != 0;
+	}
 	return marked < 0 ? marked : err ? err : PLY_SAYS_THERE;
 }
 

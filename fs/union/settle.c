@@ -13,6 +13,7 @@
 #include "union/data.h"
 #include "union/lookup.h"
 #include "union/origin.h"
+#include "union/sync.h"
 
 #define AGE 5	  /* seconds for which a node may be unsettled before the thread turns to it */
 #define BATCH 512 /* nodes for one syncfs */
@@ -65,6 +66,7 @@ int ply_settle_announce(struct ply_union *u)
 	if (fd < 0)
 		return fd;
 	sys_close(fd);
+	ply_sync_together(u);
 	atomic_store(&u->has_flag, 1);
 	return 0;
 }
@@ -120,6 +122,7 @@ void ply_settle_replace(struct ply_union *u, struct ply_node *node, struct ply_l
 		return;
 	data->filled = old->filled;
 	data->pinned = old->pinned;
+	data->keeps = old->keeps;
 	pthread_mutex_lock(&u->settle_lock);
 	if (old->prev) {
 		data->node = node;
@@ -349,7 +352,7 @@ static int find_in_dir(struct finding *f, struct ply_node *dir)
 		return err == -ENOENT ? 0 : err;
 	f->dir = dir;
 	f->impure = ply_origin_is_impure(f->u, dir, path->fd);
-	err = ply_list_dir(f->u, path->fd, find_entry, f);
+	err = f->impure < 0 ? f->impure : ply_list_dir(f->u, path->fd, find_entry, f);
 	ply_fd_put(f->u->fds, path);
 	return err;
 }

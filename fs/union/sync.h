@@ -8,7 +8,10 @@
 
 /* The upper was opened. */
 void ply_sync_init(struct ply_union *u);
-/* Before and after several names change that must come to the disk together, or not at all. */
+/*
+ * Before and after several names change that must come to the disk together, or not at all; and after something was written
+ * without which a file that comes to the disk later would be misread.
+ */
 void ply_sync_together(struct ply_union *u);
 
 #endif

@@ -8,6 +8,7 @@
 #include "union/acl.h"
 #include "union/copyup.h"
 #include "union/data.h"
+#include "union/fill.h"
 #include "union/place.h"
 
 #define LIST_MAX 65536 /* XATTR_LIST_MAX of the kernel */
@@ -103,6 +104,28 @@ static void forget_known(struct ply_node *node, const char *name)
 		node->dir->default_acl = PLY_UNKNOWN;
 }
 
+/* Are there writes that take it off, or the mode that goes with it, and give it back? */
+static int is_taken_by_writes(const char *name)
+{
+	return !strcmp(name, PLY_CAPABILITY) || !strcmp(name, PLY_ACL_ACCESS);
+}
+
+static int lock_to_set(struct ply_union *u, struct ply_node *node, const char *name)
+{
+	if (is_taken_by_writes(name))
+		return ply_fill_lock(u, node);
+	pthread_mutex_lock(&node->lock);
+	return 0;
+}
+
+static void unlock_set(struct ply_union *u, struct ply_node *node, const char *name)
+{
+	if (is_taken_by_writes(name))
+		ply_fill_unlock(u, node);
+	else
+		pthread_mutex_unlock(&node->lock);
+}
+
 int ply_setxattr(struct ply_union *u, struct ply_node *node, const char *name, const void *value,
 		 size_t size, int flags)
 {
@@ -112,9 +135,10 @@ int ply_setxattr(struct ply_union *u, struct ply_node *node, const char *name, c
 
 	if (!err)
 		err = ply_copyup(u, node, PLY_NO_DATA);
+	if (!err)
+		err = lock_to_set(u, node, name);
 	if (err)
 		return err;
-	pthread_mutex_lock(&node->lock);
 	err = ply_place_of(u, node, &place);
 	if (!err) {
 		err = sys_setxattr(place.fd, place.name, disk, value, size,
@@ -125,7 +149,7 @@ int ply_setxattr(struct ply_union *u, struct ply_node *node, const char *name, c
 		forget_known(node, name);
 		ply_place_put(u, &place);
 	}
-	pthread_mutex_unlock(&node->lock);
+	unlock_set(u, node, name);
 	return err;
 }
 
@@ -143,15 +167,16 @@ int ply_removexattr(struct ply_union *u, struct ply_node *node, const char *name
 	if (n < 0)
 		return (int)n;
 	err = ply_copyup(u, node, PLY_NO_DATA);
+	if (!err)
+		err = lock_to_set(u, node, name);
 	if (err)
 		return err;
-	pthread_mutex_lock(&node->lock);
 	err = ply_place_of(u, node, &place);
 	if (!err) {
 		err = sys_removexattr(place.fd, place.name, disk);
 		forget_known(node, name);
 		ply_place_put(u, &place);
 	}
-	pthread_mutex_unlock(&node->lock);
+	unlock_set(u, node, name);
 	return err;
 }

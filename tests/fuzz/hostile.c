@@ -155,7 +155,7 @@ static const char *const spaces[] = { "trusted.overlay.", "user.overlay.", "user
 static const char *const marks[] = {
 	"opaque",      "whiteout",	 "origin",	"nlink", "impure",
 	"redirect",    "metacopy",	 "upper",	"uuid",	 "protattr",
-	"plyfs.stack", "overlay.opaque", "plyfs.times",
+	"plyfs.stack", "overlay.opaque", "plyfs.kept",
 };
 #define NMARKS 13
 

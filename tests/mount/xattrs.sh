@@ -29,6 +29,57 @@ eq("still there", 65536, len(os.getxattr("g", "user.new")))
 P
 }
 
+# Attributes that leave no room for marks: what of the layer's files can be changed all the same.
+full() {
+	loopfs "$D/fs" 64M mkfs.ext4 -q -b 4096
+	mkdir -p "$D"/fs/{lower/{d,full},upper,work}
+	L=$D/fs/lower U=$D/fs/upper W=$D/fs/work
+	py "$L" <<'P'
+os.chdir(sys.argv[1])
+
+def fill(path):
+    n, size = 0, 4000
+    while size:
+        if err(os.setxattr, path, f"user.{n}", b"x" * size):
+            size //= 2
+        n += 1
+
+for name in "moded", "written", "moved", "emptied", "cut":
+    spit(f"d/{name}", f"lower {name}")
+    fill(f"d/{name}")
+    os.utime(f"d/{name}", (10**9, 10**9))
+spit("full/f", "lower f")
+fill("full")
+P
+	up
+	py "$M" <<'P'
+os.chdir(sys.argv[1])
+os.chmod("d/moded", 0o600)
+fd = os.open("d/written", os.O_WRONLY | os.O_APPEND)
+os.write(fd, b" and more")
+os.fsync(fd)
+os.close(fd)
+os.rename("d/moved", "moved")
+os.truncate("d/emptied", 0)
+os.truncate("d/cut", 5)
+os.chmod("full/f", 0o600)
+os.rename("full/f", "full/g")
+P
+	local again
+	for again in "" yes; do
+		[ -z "$again" ] || again
+		py "$M" <<'P'
+os.chdir(sys.argv[1])
+for name, text in ("d/moded", "lower moded"), ("d/written", "lower written and more"), ("moved", "lower moved"), \
+        ("d/emptied", ""), ("d/cut", "lower"), ("full/g", "lower f"):
+    eq(name, text, slurp(name))
+eq("mode", 0o600, os.stat("d/moded").st_mode & 0o777)
+eq("time", 10**9, os.stat("d/moded").st_mtime)
+eq("attributes", sorted(os.listxattr("d/moded")), sorted(os.listxattr("moved")))
+P
+	done
+}
+
 calls() {
 	echo x >"$L/f"
 	setfattr -n user.low -v value "$L/f"
@@ -115,6 +166,7 @@ switched_off() {
 }
 
 holds "values of 64 KiB and lists of 3 KB" biggest
+holds "a file whose attributes fill all the room is changed as any" full
 holds "create, replace, remove and list" calls
 holds "marks are hidden" hidden
 holds "four processes set xattrs on one file" at_once

@@ -653,8 +653,13 @@ static void test_where_fsync_keeps_no_order_names_are_synced_together(void **sta
 	make_layers(b);
 	open_fresh(b);
 	b->u->sync_whole = 1;
+	/* With the first mark, what tells the next server to look for it. */
+	assert_ok(op_chmod(b));
+	assert_int_equal(whole_syncs_for(b, "d/big"), 1);
 	assert_ok(op_write_big(b));
 	assert_int_equal(whole_syncs_for(b, "d/big"), 0);
+	assert_ok(u_chmod(b, "d/sub/g", 0600));
+	assert_int_equal(whole_syncs_for(b, "d/sub/g"), 1);
 	assert_ok(op_rename(b));
 	assert_int_equal(whole_syncs_for(b, "d/sub/moved"), 1);
 	assert_int_equal(whole_syncs_for(b, "d/big"), 0);

@@ -1,9 +1,12 @@
 /* Hard links: of the upper, of a lower layer, brought up and not, over forgetting and remounting. */
 #include <errno.h>
 #include <linux/fs.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <sys/stat.h>
+#include <time.h>
 
+#include "base/sys.h"
 #include "paths.h"
 
 static uint64_t ino_of(struct bed *b, const char *path)
@@ -416,6 +419,98 @@ static void test_names_looked_up_at_once_are_one_node(void **state)
 	bed_close(b);
 }
 
+/* Somebody who removes a name at a call of a copy-up, and may have to wait. */
+static struct {
+	struct bed *b;
+	const char *name;
+	unsigned at, calls;
+	pthread_t thread;
+	_Atomic int done;
+} remover;
+
+static void *remove_it(void *arg)
+{
+	(void)arg;
+	assert_ok(u_unlink(remover.b, remover.name));
+	remover.done = 1;
+	return NULL;
+}
+
+static _Thread_local int is_watched;
+
+static int start_remover(enum ply_sys call)
+{
+	(void)call;
+	if (!is_watched || ++remover.calls != remover.at)
+		return 0;
+	assert_int_equal(pthread_create(&remover.thread, NULL, remove_it, NULL), 0);
+	for (int i = 0; i < 5 && !remover.done; i++)
+		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+	return 0;
+}
+
+/* How many calls it took. */
+static unsigned chmod_while_removed(struct bed *b, const char *removed, const char *left,
+				    unsigned at)
+{
+	const struct ply_setattr set = { .valid = PLY_SET_MODE, .mode = 0600 };
+	struct ply_entry x, y;
+	struct statx attr;
+
+	put_remove(b, "up");
+	put_remove(b, "work/index");
+	put_remove(b, "work/links");
+	put_dir(b, "up");
+	bed_open(b, 1, 0, NULL);
+	x = u_hold(b, "x");
+	y = u_hold(b, "d/y");
+	assert_ptr_equal(x.node, y.node);
+	remover.b = b;
+	remover.name = removed;
+	remover.at = at;
+	remover.calls = 0;
+	remover.done = 0;
+	is_watched = 1;
+	ply_sys_probe = start_remover;
+	assert_ok(ply_setattr(b->u, y.node, &set, &attr));
+	is_watched = 0;
+	ply_sys_probe = NULL;
+	if (remover.calls < at)
+		assert_ok(u_unlink(b, removed));
+	else
+		pthread_join(remover.thread, NULL);
+	u_drop(b, &x);
+	u_drop(b, &y);
+	for (int i = 0; i < 2; i++) {
+		struct statx stx;
+
+		assert_errno(u_stat(b, removed, &stx), -ENOENT);
+		assert_ok(u_stat(b, left, &stx));
+		if ((stx.stx_mode & 07777) != 0600 || stx.stx_nlink != 1)
+			fail_msg("mode %o, %u links, %s removed at %u", stx.stx_mode, stx.stx_nlink,
+				 removed, at);
+		assert_string_equal(u_text(b, left), "pair");
+		bed_again(b);
+	}
+	bed_close(b);
+	return remover.calls;
+}
+
+static void test_a_name_is_removed_while_the_file_comes_up(void **state)
+{
+	struct bed *b = *state;
+	unsigned calls = 1;
+
+	/* What is freed is not to be read any more. */
+	mallopt(M_PERTURB, 0x55);
+	put_pair(b);
+	for (unsigned at = 1; at <= calls; at++) {
+		calls = chmod_while_removed(b, "x", "d/y", at);
+		calls = chmod_while_removed(b, "d/y", "x", at);
+	}
+	mallopt(M_PERTURB, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -432,6 +527,7 @@ int main(void)
 		bed_test(test_a_file_gets_a_name_while_its_other_name_is_unseen),
 		bed_test(test_an_unlinked_file_gets_no_name_again),
 		bed_test(test_names_looked_up_at_once_are_one_node),
+		bed_test(test_a_name_is_removed_while_the_file_comes_up),
 		bed_test(test_malformed_index_entries_do_no_harm),
 	};
 

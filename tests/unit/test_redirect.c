@@ -291,10 +291,10 @@ static void test_the_data_of_metadata_only_files_is_found(void **state)
 	check_data(b, "moved", 3, "data");
 	check_data(b, "far", 2, "d/data");
 	check_data(b, "chain", 2, "d/data");
-	assert_errno(data_of(b, "gone", PLY_UPPER, &spot), -EIO);
-	assert_errno(data_of(b, "hidden", PLY_UPPER, &spot), -EIO);
-	assert_errno(data_of(b, "dir", PLY_UPPER, &spot), -EIO);
-	assert_errno(data_of(b, "empty", PLY_UPPER, &spot), -EIO);
+	assert_errno(data_of(b, "gone", PLY_UPPER, &spot), -ENODATA);
+	assert_errno(data_of(b, "hidden", PLY_UPPER, &spot), -ENODATA);
+	assert_errno(data_of(b, "dir", PLY_UPPER, &spot), -ENODATA);
+	assert_errno(data_of(b, "empty", PLY_UPPER, &spot), -ENODATA);
 	assert_errno(data_of(b, "bad", PLY_UPPER, &spot), -EINVAL);
 	bed_close(b);
 	bed_open(b, 3, 0, &(struct ply_union_config){ .redirect_dir = PLY_REDIRECT_NOFOLLOW });

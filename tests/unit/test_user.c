@@ -208,6 +208,24 @@ static void test_what_lies_below_is_known_without_a_right_to_list_what_is_above(
 	close(in);
 }
 
+/* A store to a mapping takes none off, and comes back long after it. */
+static void test_pages_that_are_written_back_leave_set_id_bits(void **state)
+{
+	struct bed *b = *state;
+	struct statx attr;
+
+	put_file(b, "l0/f", "lower f");
+	close_to_owner(b, "l0/f", 06755);
+	bed_open(b, 1, 0, NULL);
+	for (int i = 0; i < 2; i++) {
+		assert_ok(u_write_back(b, "f", "L", i));
+		assert_ok(u_stat(b, "f", &attr));
+		assert_int_equal(attr.stx_mode & 07777, 06755);
+	}
+	assert_string_equal(u_text(b, "f"), "LLwer f");
+	bed_close(b);
+}
+
 static int group(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -215,6 +233,7 @@ static int group(void)
 		bed_test(test_the_first_change_below_a_read_only_directory_comes_up),
 		bed_test(test_files_of_mode_0_are_still_read_and_written),
 		bed_test(test_marks_are_written_in_the_users_space),
+		bed_test(test_pages_that_are_written_back_leave_set_id_bits),
 		bed_test(test_read_only_directories_are_made_and_removed),
 		bed_test(test_a_work_directory_with_closed_leftovers_is_emptied),
 		bed_test(test_what_lies_below_is_known_without_a_right_to_list_what_is_above),

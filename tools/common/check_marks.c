@@ -141,7 +141,7 @@ static const struct {
 	{ PLY_MARK_METACOPY, on_metacopy }, { PLY_MARK_IMPURE, on_impure },
 	{ PLY_MARK_NLINK, on_nlink },	    { PLY_MARK_UPPER, on_known },
 	{ PLY_MARK_UUID, on_known },	    { PLY_MARK_PROTATTR, on_known },
-	{ PLY_MARK_BINDING, on_known },	    { PLY_MARK_TIMES, on_known },
+	{ PLY_MARK_BINDING, on_known },	    { PLY_MARK_KEPT, on_known },
 };
 
 /* The same mark in another space, which is read only if it comes first: do they agree? */

@@ -23,7 +23,7 @@ static const char *const spaces[] = {
 
 static const char *const others[] = {
 	PLY_MARK_REDIRECT, PLY_MARK_METACOPY, PLY_MARK_ORIGIN,	 PLY_MARK_IMPURE, PLY_MARK_NLINK,
-	PLY_MARK_UPPER,	   PLY_MARK_UUID,     PLY_MARK_PROTATTR, PLY_MARK_TIMES,
+	PLY_MARK_UPPER,	   PLY_MARK_UUID,     PLY_MARK_PROTATTR, PLY_MARK_KEPT,
 };
 #define NOTHERS (sizeof(others) / sizeof(others[0]))
 

@@ -124,6 +124,8 @@ static int announces(struct ply_stack *s, struct ply_part *part)
 {
 	if (part->marks < 0)
 		part->marks = ply_mark_opaque(&s->layers[part->layer], part->fd, "");
+	if (part->marks < 0)
+		return part->marks;
 	return part->marks == PLY_OPAQUE_ANNOUNCES || part->marks == PLY_OPAQUE_ALL;
 }
 
@@ -133,25 +135,39 @@ static int has_aufs(const struct ply_part *part, const char *name)
 			       : ply_mark_aufs(part->fd, name);
 }
 
+/* An empty regular file. */
+static int ask_empty(struct ply_stack *s, struct ply_part *part, const char *name)
+{
+	int mark = announces(s, part);
+
+	if (mark > 0)
+		mark = ply_mark_xwhiteout(&s->layers[part->layer], part->fd, name);
+	if (mark < 0)
+		return mark;
+	return mark ? SAYS_WHITEOUT : SAYS_THERE;
+}
+
 static int ask(struct ply_stack *s, struct ply_part *part, const char *name, struct statx *stx)
 {
 	struct ply_layer *layer = &s->layers[part->layer];
 	int err = part->is_listed && !ply_names_has(&part->names, name)
 			  ? -ENOENT
 			  : ply_layer_statx(layer, part->fd, name, STATX_BASIC_STATS, stx);
+	int mark = 0;
 
-	if (err == -ENOENT)
-		return has_aufs(part, name) ? SAYS_WHITEOUT : SAYS_NOTHING;
-	if (err)
+	if (err && err != -ENOENT)
 		return err;
-	if (ply_is_whiteout(stx))
+	if (!err && ply_is_whiteout(stx))
 		return SAYS_WHITEOUT;
-	if (S_ISREG(stx->stx_mode) && !stx->stx_size && announces(s, part) &&
-	    ply_mark_xwhiteout(layer, part->fd, name) == 1)
-		return SAYS_WHITEOUT;
-	if (S_ISDIR(stx->stx_mode) && has_aufs(part, name))
-		return SAYS_THERE_ALONE;
-	return SAYS_THERE;
+	if (!err && S_ISREG(stx->stx_mode) && !stx->stx_size)
+		return ask_empty(s, part, name);
+	if (err || S_ISDIR(stx->stx_mode))
+		mark = has_aufs(part, name);
+	if (mark < 0)
+		return mark;
+	if (err)
+		return mark ? SAYS_WHITEOUT : SAYS_NOTHING;
+	return mark ? SAYS_THERE_ALONE : SAYS_THERE;
 }
 
 int ply_part_look(struct ply_stack *s, struct ply_part *part, const char *name, struct statx *stx)
@@ -233,12 +249,13 @@ static int take_dir(struct search *sr, struct ply_part *part, int says)
 {
 	struct ply_layer *layer = &sr->s->layers[part->layer];
 	char redirect[PLY_REDIRECT_MAX + 1];
-	int below = ply_dirs_add(sr->out->dirs, part->layer, ply_join(part->path, sr->name));
+	int below = ply_dirs_add(sr->out->dirs, part->layer, ply_join(part->path, sr->name)), aufs;
 
 	if (below)
 		return below;
-	if (says == SAYS_THERE_ALONE || ply_mark_aufs_opaque(part->fd, sr->name))
-		return cut(sr, PLY_CUT_OPAQUE, part->layer);
+	aufs = says == SAYS_THERE_ALONE ? 1 : ply_mark_aufs_opaque(part->fd, sr->name);
+	if (aufs)
+		return aufs < 0 ? aufs : cut(sr, PLY_CUT_OPAQUE, part->layer);
 	below = ply_mark_below(layer, part->fd, sr->name, redirect);
 	if (below == PLY_BELOW_NONE)
 		return cut(sr, PLY_CUT_OPAQUE, part->layer);
@@ -289,7 +306,7 @@ static int is_without_data(struct ply_stack *s, struct ply_part *part, const cha
 {
 	int mark = ply_mark_metacopy(&s->layers[part->layer], part->fd, name, s->boot);
 
-	return mark < 0 ? mark : mark == 1;
+	return mark < 0 ? mark : mark && !(mark & PLY_METACOPY_FILLED);
 }
 
 /* Looking for data: a regular file has it, or says where to look on. */
@@ -466,12 +483,12 @@ static int look_in_data_layers(struct ply_stack *s, const char *path, struct ply
 /* 1: it is there, 0: it is below, at the name. */
 static int data_of_entry(struct ply_stack *s, const struct ply_found *file, struct ply_data *out)
 {
-	int below = ply_mark_metacopy(&s->layers[0], s->index, file->entry, s->boot);
+	int mark = ply_mark_metacopy(&s->layers[0], s->index, file->entry, s->boot);
 
-	if (below < 0)
-		return below;
-	out->is_elsewhere = below == 1;
-	if (below == 1)
+	if (mark < 0)
+		return mark;
+	out->is_elsewhere = mark && !(mark & PLY_METACOPY_FILLED);
+	if (out->is_elsewhere)
 		return 0;
 	out->path = strdup(file->entry);
 	out->is_in_index = 1;

@@ -18,7 +18,7 @@ static const char *const ties[] = {
 	PLY_MARK_UPPER,
 	PLY_MARK_UUID,
 	PLY_MARK_PROTATTR,
-	PLY_MARK_TIMES,
+	PLY_MARK_KEPT,
 	/* Of a regular file that has its data: without meaning. */
 	PLY_MARK_REDIRECT,
 };
