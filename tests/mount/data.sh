@@ -353,6 +353,52 @@ P
 	for n in 0 1 2 3; do cmp "$M/f$n" "$D/f$n" || fail "f$n after a remount"; done
 }
 
+# stamps OPTIONS CALL...: each call that sets a size moves the times, also of a file that has this size already
+stamps() {
+	local options=$1 call
+	shift
+	for call; do
+		echo hello >"$L/$call.hello"
+		: >"$L/$call.empty"
+	done
+	touch -d '2003-01-02 03:04:05.111222333' "$L"/*
+	up "$L" "$options"
+	cp -p "$L/$1.hello" "$M/$1.own"
+	cp -p "$L/$1.empty" "$M/$1.own-empty"
+	py "$M" <<'P'
+os.chdir(sys.argv[1])
+
+def opened(name, flags):
+    fd = os.open(name, os.O_WRONLY | flags)
+    if not flags:
+        os.ftruncate(fd, os.fstat(fd).st_size)
+    os.close(fd)
+
+calls = {
+    "ftruncate": lambda name: opened(name, 0),
+    "O_TRUNC": lambda name: opened(name, os.O_TRUNC),
+    "truncate": lambda name: os.truncate(name, os.stat(name).st_size),
+}
+for name in sorted(os.listdir(".")):
+    before = os.stat(name)
+    calls[name.split(".")[0]](name)
+    after = os.stat(name)
+    if after.st_mtime_ns == before.st_mtime_ns:
+        fail(f"{name}: the mtime is still the old one")
+    if after.st_ctime_ns == before.st_ctime_ns:
+        fail(f"{name}: the ctime is still the old one")
+    if after.st_size != (0 if "O_TRUNC" in name else before.st_size):
+        fail(f"{name}: size {after.st_size}")
+P
+	local before
+	before=$(stat -c '%n %s %.9Y' "$M"/*)
+	again
+	alike "after a remount" "$before" "$(stat -c '%n %s %.9Y' "$M"/*)"
+}
+# By truncate(2) not with a writeback cache: the kernel then keeps the times itself, as xfs does.
+stamped() { stamps writeback=1 ftruncate O_TRUNC; }
+stamped_at_once() { stamps writeback=0 ftruncate O_TRUNC truncate; }
+
 big() {
 	head -c 300M /dev/urandom >"$L/big"
 	up
@@ -376,5 +422,7 @@ holds "SEEK_HOLE and SEEK_DATA know it without a writeback cache, where mappings
 holds "copy_file_range copies what is there now" ranges_copied
 holds "sendfile, writev, fadvise, O_SYNC, sizes beyond 4 GiB" other_calls
 holds "random operations of four processes leave what they must" at_random
+holds "setting a size moves the times, also if it is the same" stamped
+holds "setting a size moves the times without a writeback cache" stamped_at_once
 holds "big files are read, written and copied up whole" big
 finish
