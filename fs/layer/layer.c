@@ -278,6 +278,20 @@ int ply_layer_unlock_dir(int dirfd, mode_t *old)
 	return sys_chmod(dirfd, "", *old | S_IRWXU) < 0 ? -EACCES : 0;
 }
 
+static int drop_acl(int dirfd, const char *which)
+{
+	return sys_getxattr(dirfd, "", which, NULL, 0) > 0 ? sys_removexattr(dirfd, "", which) : 0;
+}
+
+int ply_layer_disinherit(int dirfd)
+{
+	int err = drop_acl(dirfd, PLY_ACL_DEFAULT);
+
+	if (!err)
+		err = drop_acl(dirfd, PLY_ACL_ACCESS);
+	return err ? err : sys_chmod(dirfd, "", S_IRWXU);
+}
+
 void ply_layer_lock_dir(int dirfd, mode_t old)
 {
 	sys_chmod(dirfd, "", old);

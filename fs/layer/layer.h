@@ -121,6 +121,11 @@ int ply_layer_open_upper(int dirfd, const char *name, int flags);
 int ply_layer_unlock_dir(int dirfd, mode_t *old);
 void ply_layer_lock_dir(int dirfd, mode_t old);
 /*
+ * A new directory, as if what it lies in had no default ACL and no set-gid bit, which it would hand on to all that
+ * is made in it. Its mode is u=rwx.
+ */
+int ply_layer_disinherit(int dirfd);
+/*
  * As sys_rename, also for a plain user's own directories that their mode forbids to move: changing a parent
  * is writing to the directory.
  */

@@ -6,11 +6,10 @@
 #ifndef PLY_UNION_ACL_H
 #define PLY_UNION_ACL_H
 
+#include "layer/xattr.h"
 #include "union/node.h"
 
 #define PLY_ACL_SIZE 4096
-#define PLY_ACL_ACCESS "system.posix_acl_access"
-#define PLY_ACL_DEFAULT "system.posix_acl_default"
 
 struct ply_heritage {
 	mode_t mode;

@@ -220,19 +220,20 @@ struct ply_node *ply_index_find(struct ply_union *u, struct ply_node *dir, const
 	return node;
 }
 
-void ply_index_attach_upper(struct ply_union *u, struct ply_node *node, const struct ply_fh *origin,
-			    const struct statx *upper, uint32_t lower_links)
+int ply_index_attach_upper(struct ply_union *u, struct ply_node *node, const struct ply_fh *origin,
+			   const struct statx *upper, uint32_t lower_links)
 {
 	char entry[PLY_FH_TEXT];
 	struct statx stx;
 
 	if (u->upper.index < 0)
-		return;
+		return 0;
 	ply_fh_text(origin, entry);
 	if (sys_statx(u->upper.index, entry, STATX_INO, &stx) || stx.stx_ino != upper->stx_ino)
-		return;
+		return 0;
 	if (add_way(u, node, entry) == 0)
 		node->extra_links = read_links(u, entry, upper, lower_links);
+	return 1;
 }
 
 void ply_index_save(struct ply_union *u, struct ply_node *node)

@@ -158,7 +158,9 @@ static int make_fresh(struct rotation *r, const char *layer)
 	r->fresh.override = old->override;
 	r->fresh.hole = old->hole;
 	ply_layer_set_lack(&r->fresh, atomic_load(&old->lacks));
-	err = copy_root(r);
+	err = ply_layer_disinherit(r->fresh.root);
+	if (!err)
+		err = copy_root(r);
 	return err ? err : take_lock(r);
 }
 

@@ -34,6 +34,67 @@ P
 	cmp "$M/f" "$D/want"
 }
 
+# Direct writes that end by themselves, while others read: what is read afterwards is what was written last.
+asynchronous() {
+	up "$L" "${1:-}"
+	py "$M/f" <<'P'
+path = sys.argv[1]
+try:
+    libaio = ctypes.CDLL("libaio.so.1")
+except OSError:
+    skip("no libaio")
+PIECE, PIECES, WRITE = 65536, 10, 1
+room = mmap.mmap(-1, PIECE * PIECES)
+at = ctypes.addressof(ctypes.c_char.from_buffer(room))
+fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_DIRECT)
+os.pwritev(fd, [room], 0)
+context = ctypes.c_void_p()
+eq("io_setup", 0, libaio.io_setup(PIECES, ctypes.byref(context)))
+calls = [ctypes.create_string_buffer(64) for i in range(PIECES)]
+pointers = (ctypes.c_void_p * PIECES)(*map(ctypes.addressof, calls))
+events = ctypes.create_string_buffer(32 * PIECES)
+writer = os.getpid()
+
+def read(number):
+    with open(path, "rb", buffering=0) as f:
+        while os.getppid() == writer:
+            f.seek(0)
+            f.read(PIECE * PIECES)
+    return 0
+
+def write():
+    plain = os.open(path, os.O_RDONLY)
+    end = time.monotonic() + 5
+    n = 0
+    while time.monotonic() < end:
+        n += 1
+        room[:] = bytes([n % 251 + 1]) * len(room)
+        for i, call in enumerate(calls):
+            call[:] = struct.pack("<QIiHhIQQqQII", i, 0, 0, WRITE, 0, fd, at + i * PIECE, PIECE, i * PIECE, 0, 0, 0)
+        eq("io_submit", PIECES, libaio.io_submit(context, ctypes.c_long(PIECES), pointers))
+        eq("io_getevents", PIECES, libaio.io_getevents(context, ctypes.c_long(PIECES), ctypes.c_long(PIECES), events, None))
+        for i in range(PIECES):
+            eq("bytes written", PIECE, struct.unpack_from("<q", events, 32 * i + 16)[0])
+        if os.pread(plain, len(room), 0) != room[:]:
+            fail(f"round {n}: old data is read")
+
+readers = []
+for number in range(2):
+    pid = os.fork()
+    if pid == 0:
+        os._exit(read(number))
+    readers.append(pid)
+try:
+    write()
+finally:
+    for pid in readers:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+P
+}
+
+asynchronous_at_once() { asynchronous writeback=0; }
+
 appenders() {
 	echo start >"$L/log"
 	up
@@ -414,6 +475,8 @@ big() {
 }
 
 holds "O_DIRECT agrees with the page cache" blocks
+holds "asynchronous O_DIRECT agrees with the page cache" asynchronous
+holds "asynchronous O_DIRECT agrees with the page cache without a writeback cache" asynchronous_at_once
 holds "three appenders lose and mix no line" appenders
 holds "shared mappings, reads and writes agree" mapped
 holds "fallocate does what its mode says, or says that it cannot" allocated
