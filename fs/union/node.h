@@ -330,6 +330,8 @@ void ply_name_kill(struct ply_union *u, struct ply_name *name);
 struct ply_name *ply_name_alloc(struct ply_node *node, struct ply_node *dir, const char *text);
 /* (one that was not needed is freed, NULL is allowed) */
 void ply_name_free(struct ply_name *name);
+/* One that was in use, and is in no table and no list any more. tree is held. */
+void ply_name_forget_locked(struct ply_union *u, struct ply_name *name);
 /* ... and its taking the old one's place. */
 void ply_name_replace(struct ply_union *u, struct ply_name *old, struct ply_name *name);
 /* Gives a node a way to its upper inode that is no name of the union: below index_node or work_node. */
