@@ -263,9 +263,9 @@ static void test_what_is_set_meanwhile_stays(void **state)
 		other.started = other.done = 0;
 		ply_sys_probe = start_other;
 		assert_ok(settle(b));
-		ply_sys_probe = NULL;
 		assert_int_equal(other.started, 1);
 		pthread_join(other.thread, NULL);
+		ply_sys_probe = NULL;
 		assert_ok(other.err);
 		assert_string_equal(describe(b, got), wanted);
 		bed_again(b);

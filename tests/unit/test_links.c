@@ -417,11 +417,11 @@ static unsigned chmod_while_removed(struct bed *b, const char *removed, const ch
 	ply_sys_probe = start_remover;
 	assert_ok(ply_setattr(b->u, y.node, &set, &attr));
 	is_watched = 0;
-	ply_sys_probe = NULL;
 	if (remover.calls < at)
 		assert_ok(u_unlink(b, removed));
 	else
 		pthread_join(remover.thread, NULL);
+	ply_sys_probe = NULL;
 	u_drop(b, &x);
 	u_drop(b, &y);
 	for (int i = 0; i < 2; i++) {
