@@ -109,6 +109,15 @@ int ply_layer_open_file(int dirfd, const char *path);
  */
 int ply_layer_lend(int dirfd, const char *name, mode_t right, mode_t *old);
 
+#define PLY_ACL_ACCESS "system.posix_acl_access"
+#define PLY_ACL_DEFAULT "system.posix_acl_default"
+
+/*
+ * Takes off the access control lists that a directory got from the one it was made in, and would hand on to all that is made
+ * in it. 0 or -errno.
+ */
+int ply_layer_disinherit(int dirfd);
+
 /*
  * Opens a file of the upper although its mode forbids it: for a plain user's own files of mode 0 and the
  * like. The mode is as before afterwards.

@@ -210,6 +210,8 @@ static int make_work(struct ply_upper *up, const struct ply_upper_config *cfg)
 		return work;
 	err = check_work(work);
 	if (!err)
+		err = ply_layer_disinherit(work);
+	if (!err)
 		err = settle_incompat(up, cfg, work);
 	if (err) {
 		sys_close(work);

@@ -9,8 +9,6 @@
 #include "union/node.h"
 
 #define PLY_ACL_SIZE 4096
-#define PLY_ACL_ACCESS "system.posix_acl_access"
-#define PLY_ACL_DEFAULT "system.posix_acl_default"
 
 struct ply_heritage {
 	mode_t mode;

@@ -152,6 +152,8 @@ static int make_fresh(struct rotation *r, const char *layer)
 	}
 	if (!err)
 		err = ply_layer_open(&r->fresh, layer, PLY_LAYER_UPPER);
+	if (!err)
+		err = ply_layer_disinherit(r->fresh.root);
 	if (err)
 		return err == -ENOTEMPTY || err == -ENOTDIR ? -EEXIST : err;
 	r->fresh.is_lax = old->is_lax;

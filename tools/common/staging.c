@@ -109,13 +109,9 @@ int ply_staging_open_file(struct ply_staging *s, const char *target)
 /* Default ACLs and set-gid come from the directory it lies in, and would be handed on to all that is made. */
 static int disinherit(int fd)
 {
-	int err = sys_removexattr(fd, "", "system.posix_acl_default");
+	int err = ply_layer_disinherit(fd);
 
-	if (!err || err == -ENODATA || err == -EOPNOTSUPP)
-		err = sys_removexattr(fd, "", "system.posix_acl_access");
-	if (err && err != -ENODATA && err != -EOPNOTSUPP)
-		return err;
-	return sys_chmod(fd, "", S_IRWXU);
+	return err ? err : sys_chmod(fd, "", S_IRWXU);
 }
 
 static int make_dir(struct ply_staging *s)
