@@ -254,22 +254,6 @@ int ply_layer_lend(int dirfd, const char *name, mode_t right, mode_t *old)
 	return sys_chmod(dirfd, name, *old | right) < 0 ? -EACCES : 0;
 }
 
-static int drop_acl(int dirfd, const char *attr)
-{
-	ssize_t n = sys_getxattr(dirfd, "", attr, NULL, 0);
-
-	if (n == -ENODATA || n == -EOPNOTSUPP)
-		return 0;
-	return n < 0 ? (int)n : sys_removexattr(dirfd, "", attr);
-}
-
-int ply_layer_disinherit(int dirfd)
-{
-	int err = drop_acl(dirfd, PLY_ACL_DEFAULT);
-
-	return err ? err : drop_acl(dirfd, PLY_ACL_ACCESS);
-}
-
 int ply_layer_open_upper(int dirfd, const char *name, int flags)
 {
 	struct statx stx;
@@ -292,6 +276,20 @@ int ply_layer_unlock_dir(int dirfd, mode_t *old)
 		return -EACCES;
 	*old = stx.stx_mode & 07777;
 	return sys_chmod(dirfd, "", *old | S_IRWXU) < 0 ? -EACCES : 0;
+}
+
+static int drop_acl(int dirfd, const char *which)
+{
+	return sys_getxattr(dirfd, "", which, NULL, 0) > 0 ? sys_removexattr(dirfd, "", which) : 0;
+}
+
+int ply_layer_disinherit(int dirfd)
+{
+	int err = drop_acl(dirfd, PLY_ACL_DEFAULT);
+
+	if (!err)
+		err = drop_acl(dirfd, PLY_ACL_ACCESS);
+	return err ? err : sys_chmod(dirfd, "", S_IRWXU);
 }
 
 void ply_layer_lock_dir(int dirfd, mode_t old)

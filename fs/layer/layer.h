@@ -109,15 +109,6 @@ int ply_layer_open_file(int dirfd, const char *path);
  */
 int ply_layer_lend(int dirfd, const char *name, mode_t right, mode_t *old);
 
-#define PLY_ACL_ACCESS "system.posix_acl_access"
-#define PLY_ACL_DEFAULT "system.posix_acl_default"
-
-/*
- * Takes off the access control lists that a directory got from the one it was made in, and would hand on to all that is made
- * in it. 0 or -errno.
- */
-int ply_layer_disinherit(int dirfd);
-
 /*
  * Opens a file of the upper although its mode forbids it: for a plain user's own files of mode 0 and the
  * like. The mode is as before afterwards.
@@ -129,6 +120,11 @@ int ply_layer_open_upper(int dirfd, const char *name, int flags);
  */
 int ply_layer_unlock_dir(int dirfd, mode_t *old);
 void ply_layer_lock_dir(int dirfd, mode_t old);
+/*
+ * A new directory, as if what it lies in had no default ACL and no set-gid bit, which it would hand on to all that
+ * is made in it. Its mode is u=rwx.
+ */
+int ply_layer_disinherit(int dirfd);
 /*
  * As sys_rename, also for a plain user's own directories that their mode forbids to move: changing a parent
  * is writing to the directory.

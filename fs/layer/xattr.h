@@ -10,6 +10,8 @@
 #include <sys/types.h>
 
 #define PLY_XATTR_NAME_SIZE 256
+#define PLY_ACL_ACCESS "system.posix_acl_access"
+#define PLY_ACL_DEFAULT "system.posix_acl_default"
 
 /* The name on disk of a user's attribute: 0; -EPERM for one that cannot be kept, -ERANGE when too long. */
 int ply_xattr_to_disk(const char *name, char disk[PLY_XATTR_NAME_SIZE]);

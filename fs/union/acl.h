@@ -6,6 +6,7 @@
 #ifndef PLY_UNION_ACL_H
 #define PLY_UNION_ACL_H
 
+#include "layer/xattr.h"
 #include "union/node.h"
 
 #define PLY_ACL_SIZE 4096

@@ -118,7 +118,7 @@ static int same_mtime(const struct statx *attr, const struct ply_setattr *set)
 /*
  * The kernel's writeback flushes times by setting the mtime that the file has, after unlink, link and
  * rename too: that must bring nothing up; nor must dropping set-id bits where there are none, or a
- * truncation to the size that the file has (whose time the kernel does not move then, so neither do we).
+ * truncation to the size that the file has, unless that is to move its times.
  * 1 when there was nothing to set; attr is filled.
  */
 static int sets_nothing(struct ply_union *u, struct ply_node *node, const struct ply_setattr *set,

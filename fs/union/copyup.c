@@ -112,6 +112,24 @@ static void go_up(struct ply_union *u, struct ply_copy *c, int links)
 	}
 }
 
+/* The same with the entry of the index that was just made, one of so many links. */
+static void go_up_indexed(struct ply_union *u, struct ply_copy *c, int links)
+{
+	if (c->node->extra_links < 0)
+		ply_linkcount_drop(u, &c->origin);
+	go_up(u, c, links);
+	atomic_fetch_add(&u->names_left, 1);
+	ply_index_save(u, c->node);
+}
+
+/* 1 if the index has the copy now, 0 if it need not or cannot; -errno. */
+static int add_to_index(struct ply_union *u, struct ply_copy *c)
+{
+	if (!c->has_origin || c->stx.stx_nlink < 2)
+		return 0;
+	return ply_index_add(u, c->node, &c->origin, c->tmp.text, c->stx.stx_nlink);
+}
+
 /* The copy goes on by the name that it has in the work directory. */
 static int publish_parked(struct ply_union *u, struct ply_copy *c)
 {
@@ -149,6 +167,42 @@ static int publish_nameless(struct ply_union *u, struct ply_copy *c)
 	}
 	pthread_mutex_unlock(&node->lock);
 	return node->held ? 0 : -ENOMEM;
+}
+
+/*
+ * Its other names, of which none was looked up, are to find it by the index: 1 when that has it, 0 if it cannot, -errno.
+ * node->lock is held.
+ */
+static int publish_unseen_locked(struct ply_union *u, struct ply_copy *c)
+{
+	int err = c->lowerdata ? ply_settle_announce(u) : 0;
+
+	if (!err)
+		err = add_to_index(u, c);
+	if (err <= 0)
+		return err;
+	sys_unlink(u->upper.work, c->tmp.text);
+	go_up_indexed(u, c, 1);
+	atomic_store(&c->node->unseen, PLY_UNSEEN);
+	if (c->lowerdata)
+		ply_settle_add(u, c->node);
+	return 1;
+}
+
+/* No name is known of it, or none any more. */
+static int publish_unnamed(struct ply_union *u, struct ply_copy *c)
+{
+	int links, err = 0;
+
+	pthread_mutex_lock(&c->node->lock);
+	links = (int)c->stx.stx_nlink + c->node->extra_links;
+	if (links > 0)
+		err = publish_unseen_locked(u, c);
+	pthread_mutex_unlock(&c->node->lock);
+	if (err)
+		return err < 0 ? err : 0;
+	/* Without an index it parts from them; it may get another one, and can by a name only. */
+	return links > 0 ? publish_parked(u, c) : publish_nameless(u, c);
 }
 
 /* The directory of the name by which a node is brought up, with a reference, or NULL: it has no name. */
@@ -207,8 +261,8 @@ static int publish_locked(struct ply_union *u, struct ply_copy *c, struct ply_no
 		err = ply_settle_announce(u);
 	if (!err && (c->has_origin || c->lowerdata))
 		err = make_impure(u, c, parent, dir->fd);
-	if (!err && c->has_origin && c->stx.stx_nlink > 1)
-		err = ply_index_add(u, c->node, &c->origin, c->tmp.text, c->stx.stx_nlink);
+	if (!err)
+		err = add_to_index(u, c);
 	indexed = err > 0;
 	if (err >= 0)
 		err = move_in(u, c->tmp.text, dir->fd, name->text);
@@ -218,13 +272,10 @@ static int publish_locked(struct ply_union *u, struct ply_copy *c, struct ply_no
 	if (err)
 		return err;
 	name->in_upper = 1;
-	if (indexed && c->node->extra_links < 0)
-		ply_linkcount_drop(u, &c->origin);
-	go_up(u, c, indexed ? 2 : 1);
-	if (indexed) {
-		atomic_fetch_add(&u->names_left, 1);
-		ply_index_save(u, c->node);
-	}
+	if (indexed)
+		go_up_indexed(u, c, 2);
+	else
+		go_up(u, c, 1);
 	if (c->lowerdata)
 		ply_settle_add(u, c->node);
 	ply_dir_shows(u, parent, name->text, ply_node_type(c->node));
@@ -241,7 +292,7 @@ static int publish(struct ply_union *u, struct ply_copy *c)
 		struct ply_node *parent = get_parent(u, c->node);
 
 		if (!parent)
-			return publish_nameless(u, c);
+			return publish_unnamed(u, c);
 		err = copyup_dir(u, parent);
 		if (!err) {
 			struct ply_node *const both[PLY_LOCK_NODES] = { parent, c->node };

@@ -415,6 +415,19 @@ static int link_and_stat(struct linking *l, struct statx *attr)
 	return err;
 }
 
+/* A file that has one, or never had: not one that was removed. 0 or -errno. */
+static int may_get_name(struct ply_union *u, struct ply_node *node)
+{
+	int links;
+
+	if (!node->names || ply_node_has_name(u, node))
+		return 0;
+	links = ply_links_left(u, node);
+	if (links > 0)
+		return 0;
+	return links ? links : -ENOENT;
+}
+
 /* dir->lock and node->lock are held. */
 static int link_locked(struct linking *l, struct statx *attr)
 {
@@ -424,10 +437,9 @@ static int link_locked(struct linking *l, struct statx *attr)
 
 	if (err)
 		return err < 0 ? err : -EEXIST;
-	/* Only a file that never had a name may get its first one so late. */
-	if (!ply_node_has_name(u, l->dir) || (l->node->names && !ply_node_has_name(u, l->node)))
-		return -ENOENT;
-	err = ply_dir_open(u, l->dir, PLY_UPPER, &l->fd);
+	err = ply_node_has_name(u, l->dir) ? may_get_name(u, l->node) : -ENOENT;
+	if (!err)
+		err = ply_dir_open(u, l->dir, PLY_UPPER, &l->fd);
 	if (err)
 		return err;
 	err = ply_name_add(u, l->node, l->dir, l->name, PLY_NAME_FIRST, &record);

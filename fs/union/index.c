@@ -220,19 +220,20 @@ struct ply_node *ply_index_find(struct ply_union *u, struct ply_node *dir, const
 	return node;
 }
 
-void ply_index_attach_upper(struct ply_union *u, struct ply_node *node, const struct ply_fh *origin,
-			    const struct statx *upper, uint32_t lower_links)
+int ply_index_attach_upper(struct ply_union *u, struct ply_node *node, const struct ply_fh *origin,
+			   const struct statx *upper, uint32_t lower_links)
 {
 	char entry[PLY_FH_TEXT];
 	struct statx stx;
 
 	if (u->upper.index < 0)
-		return;
+		return 0;
 	ply_fh_text(origin, entry);
 	if (sys_statx(u->upper.index, entry, STATX_INO, &stx) || stx.stx_ino != upper->stx_ino)
-		return;
+		return 0;
 	if (add_way(u, node, entry) == 0)
 		node->extra_links = read_links(u, entry, upper, lower_links);
+	return 1;
 }
 
 void ply_index_save(struct ply_union *u, struct ply_node *node)
@@ -302,6 +303,22 @@ int ply_index_is_needed(struct ply_union *u)
 	return ply_list_dir(u, u->upper.index, is_needed, u);
 }
 
+/* Who has such a file open keeps it. */
+static int hold_unnamed(struct ply_union *u, struct ply_node *node, void *arg)
+{
+	int err = 0;
+
+	(void)arg;
+	if (ply_node_is_dir(node) || ply_node_has_name(u, node) || !entry_of(u, node))
+		return 0;
+	pthread_mutex_lock(&node->lock);
+	ply_hold_at_any_price(u, node);
+	if (!node->held)
+		err = -EMFILE;
+	pthread_mutex_unlock(&node->lock);
+	return err;
+}
+
 static int forget_entry(struct ply_union *u, struct ply_node *node, void *arg)
 {
 	struct ply_name *record = entry_of(u, node);
@@ -320,7 +337,9 @@ int ply_index_retire(struct ply_union *u)
 
 	if (fd < 0)
 		return 0;
-	err = ply_list_dir(u, u->upper.index, remove_entry, u);
+	err = ply_node_each(u, hold_unnamed, NULL);
+	if (!err)
+		err = ply_list_dir(u, u->upper.index, remove_entry, u);
 	if (err)
 		return err;
 	ply_node_each(u, forget_entry, NULL);

@@ -35,9 +35,9 @@ void ply_index_drop(struct ply_union *u, struct ply_node *node);
 struct ply_node *ply_index_find(struct ply_union *u, struct ply_node *dir, const char *name,
 				unsigned layer, const struct statx *lower,
 				struct ply_lowerdata **data);
-/* For an upper file with several links and an origin, new as a node: its entry, if it has one, becomes a way to it. */
-void ply_index_attach_upper(struct ply_union *u, struct ply_node *node, const struct ply_fh *origin,
-			    const struct statx *upper, uint32_t lower_links);
+/* For an upper file with several links and an origin, new as a node: its entry, if it has one, becomes a way to it. 1 if it has. */
+int ply_index_attach_upper(struct ply_union *u, struct ply_node *node, const struct ply_fh *origin,
+			   const struct statx *upper, uint32_t lower_links);
 
 /*
  * Are there files with a name that only a lower layer has? 1, 0 or -errno. There are none when ply_link_names_up has been

@@ -393,6 +393,11 @@ struct ply_name *ply_name_live_locked(const struct ply_node *node)
 	return name;
 }
 
+int ply_node_is_unseen_locked(const struct ply_node *node)
+{
+	return atomic_load(&node->unseen) && !ply_name_live_locked(node);
+}
+
 struct ply_name *ply_name_of(struct ply_union *u, struct ply_node *node, struct ply_node *dir,
 			     const char *text)
 {

@@ -58,6 +58,13 @@ enum ply_state {
 	PLY_STATE_UPPER,
 };
 
+/* An upper file that has other names, when none in memory is left. One that is found later tells, before this does. */
+enum ply_unseen {
+	PLY_NONE_UNSEEN,
+	PLY_UNSEEN,
+	PLY_SOUGHT, /* by ply_link_names_up, now or in vain */
+};
+
 struct ply_lowerdata;
 
 /* 112 bytes; with its name a file costs less than 200. */
@@ -76,6 +83,7 @@ struct ply_node {
 	uint8_t copying;	/* a thread brings it up, others wait; copy_lock */
 	int32_t extra_links;	/* st_nlink of the union less that of the inode; lock */
 	uint32_t lookups;	/* tree; as many as can be counted: then it stays for good */
+	_Atomic uint8_t unseen; /* enum ply_unseen */
 	uint64_t ino;		/* as the union shows it */
 	struct ply_name *names; /* the first is the one it is reached by; tree and lock */
 	union {
@@ -312,6 +320,8 @@ int ply_name_add(struct ply_union *u, struct ply_node *node, struct ply_node *di
 		 unsigned how, struct ply_name **out);
 /* The first of node's names that the union shows: a removed one may stay, as the way below, while others come. NULL: none. tree is held. */
 struct ply_name *ply_name_live_locked(const struct ply_node *node);
+/* Has the upper file no name in memory, but others? tree is held. */
+int ply_node_is_unseen_locked(const struct ply_node *node);
 /* The live record of a name of node, or NULL. */
 struct ply_name *ply_name_of(struct ply_union *u, struct ply_node *node, struct ply_node *dir,
 			     const char *name);

@@ -75,7 +75,7 @@ void ply_origin_set_ino(struct ply_union *u, struct ply_node *dir, const char *n
 	struct ply_fh origin;
 	struct statx lower;
 	struct ply_fd *fd;
-	int len = 0;
+	int len = 0, is_found, has_all_names = 0;
 
 	node->ino = ply_ino_map(u, stx);
 	if (!ply_node_in_upper(node) || ply_dir_open(u, dir, PLY_UPPER, &fd))
@@ -87,11 +87,13 @@ void ply_origin_set_ino(struct ply_union *u, struct ply_node *dir, const char *n
 		return;
 	node->has_origin = 1;
 	lower.stx_nlink = 0;
-	if (find_beside(u, dir, name, &origin, &lower) == 0 ||
-	    find_by_handle(u, &origin, &lower) == 0)
-		node->ino = ply_ino_map(u, &lower);
+	is_found = find_beside(u, dir, name, &origin, &lower) == 0 ||
+		   find_by_handle(u, &origin, &lower) == 0;
 	if (stx->stx_nlink > 1 && !ply_node_is_dir(node))
-		ply_index_attach_upper(u, node, &origin, stx, lower.stx_nlink);
+		has_all_names = ply_index_attach_upper(u, node, &origin, stx, lower.stx_nlink);
+	/* Without an entry the other names of a hard link are another file, and show that number. */
+	if (is_found && (ply_node_is_dir(node) || lower.stx_nlink == 1 || has_all_names))
+		node->ino = ply_ino_map(u, &lower);
 }
 
 int ply_origin_write(struct ply_union *u, const struct ply_place *lower, int fd, const char *name,

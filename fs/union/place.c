@@ -294,6 +294,19 @@ int ply_place_of(struct ply_union *u, struct ply_node *node, struct ply_place *p
 	return by_name(u, ply_lower_name(u, node), layer, place);
 }
 
+int ply_links_left(struct ply_union *u, struct ply_node *node)
+{
+	struct ply_place place;
+	struct statx stx;
+	int err = ply_place_of(u, node, &place);
+
+	if (err)
+		return err;
+	err = sys_statx(place.fd, place.name, STATX_NLINK, &stx);
+	ply_place_put(u, &place);
+	return err ? err : (int)stx.stx_nlink + node->extra_links;
+}
+
 void ply_place_put(struct ply_union *u, struct ply_place *place)
 {
 	ply_fd_put(u->fds, place->dir);

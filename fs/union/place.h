@@ -31,6 +31,8 @@ int ply_dir_path(struct ply_union *u, struct ply_node *dir, unsigned layer, char
 int ply_place_of(struct ply_union *u, struct ply_node *node, struct ply_place *place);
 /* The lower inode of a file in state LOWER; as before, but whether it still has a name or not. */
 int ply_place_in_lower(struct ply_union *u, struct ply_node *node, struct ply_place *place);
+/* How many names the union has of a file, those too that nobody has looked up; or -errno. node->lock is held. */
+int ply_links_left(struct ply_union *u, struct ply_node *node);
 void ply_place_put(struct ply_union *u, struct ply_place *place);
 
 /* The name by which the upper has the node, or NULL. node->lock is held. */

@@ -90,6 +90,15 @@ int ply_is_last_upper_name(struct ply_union *u, struct ply_node *node,
 	return last;
 }
 
+void ply_name_is_gone(struct ply_union *u, struct ply_node *node)
+{
+	ply_index_prune(u, node);
+	ply_settle_if_gone(u, node);
+	if (node->inode && ply_node_in_upper(node) && !ply_node_has_name(u, node))
+		atomic_store(&node->unseen,
+			     ply_links_left(u, node) > 0 ? PLY_UNSEEN : PLY_NONE_UNSEEN);
+}
+
 int ply_lock_name(struct ply_union *u, struct ply_node *dir, struct ply_node *node,
 		  const char *name, struct ply_name **record)
 {
@@ -258,8 +267,7 @@ static int remove_locked(struct removal *r, const char *name)
 	if (r->record)
 		ply_name_kill(r->u, r->record);
 	if (!is_dir) {
-		ply_index_prune(r->u, r->node);
-		ply_settle_if_gone(r->u, r->node);
+		ply_name_is_gone(r->u, r->node);
 	} else {
 		ply_fdcache_drop(r->u->fds, r->node, PLY_UPPER);
 		ply_listing_drop(r->u, r->node->dir);

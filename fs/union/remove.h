@@ -19,6 +19,9 @@ void ply_unhold(struct ply_union *u, struct ply_node *node);
 int ply_is_last_upper_name(struct ply_union *u, struct ply_node *node,
 			   const struct ply_name *record);
 
+/* After a file lost a name. node->lock is held. */
+void ply_name_is_gone(struct ply_union *u, struct ply_node *node);
+
 /*
  * The name that ply_find found, locked: dir->lock and node->lock are then held, and record is valid.
  * -EAGAIN when the name is another's by now, nothing is locked.

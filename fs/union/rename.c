@@ -256,8 +256,7 @@ static void bury_target(struct ply_renaming *r)
 		ply_name_kill(r->u, r->to.record);
 	}
 	if (!ply_node_is_dir(to)) {
-		ply_index_prune(r->u, to);
-		ply_settle_if_gone(r->u, to);
+		ply_name_is_gone(r->u, to);
 	} else {
 		ply_fdcache_drop(r->u->fds, to, PLY_UPPER);
 		ply_listing_drop(r->u, to->dir);

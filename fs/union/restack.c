@@ -94,7 +94,7 @@ static int find_by_upper(struct ply_union *u, struct ply_node *node)
 static int prepare_node(struct ply_union *u, struct ply_node *node, void *arg)
 {
 	if (!goes_down(u, node))
-		return 0;
+		return ply_node_is_unseen_locked(node) ? -EAGAIN : 0;
 	if (ply_node_is_dir(node))
 		return prepare_dir(u, node, arg);
 	if (node->state == PLY_STATE_DATA_UP || ply_has_lower_name(node))
@@ -173,6 +173,7 @@ static void change_file(struct ply_union *u, struct ply_node *node, int is_lower
 	node->layer = FIRST_LOWER;
 	node->has_origin = 0;
 	node->extra_links = 0;
+	atomic_store(&node->unseen, PLY_NONE_UNSEEN);
 	for (struct ply_name *name = node->names; name; name = name->next)
 		name->in_upper = 0;
 }

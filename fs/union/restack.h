@@ -17,7 +17,7 @@ struct ply_restack {
 int ply_has_lower_name(const struct ply_node *node);
 
 /*
- * Readies the nodes. -EAGAIN: a file of the upper has a name that only a lower layer has, or a mark. Nothing has changed
+ * Readies the nodes. -EAGAIN: a file of the upper has a name that only a lower layer has or that nobody has looked up, or a mark. Nothing has changed
  * for anybody, whatever it returns.
  */
 int ply_restack_prepare(struct ply_union *u, struct ply_restack *r);

@@ -152,15 +152,15 @@ static int make_fresh(struct rotation *r, const char *layer)
 	}
 	if (!err)
 		err = ply_layer_open(&r->fresh, layer, PLY_LAYER_UPPER);
-	if (!err)
-		err = ply_layer_disinherit(r->fresh.root);
 	if (err)
 		return err == -ENOTEMPTY || err == -ENOTDIR ? -EEXIST : err;
 	r->fresh.is_lax = old->is_lax;
 	r->fresh.override = old->override;
 	r->fresh.hole = old->hole;
 	ply_layer_set_lack(&r->fresh, atomic_load(&old->lacks));
-	err = copy_root(r);
+	err = ply_layer_disinherit(r->fresh.root);
+	if (!err)
+		err = copy_root(r);
 	return err ? err : take_lock(r);
 }
 
@@ -327,11 +327,12 @@ int ply_rotate(struct ply_union *u, const char *layer, enum ply_rotate_how how, 
 	return err;
 }
 
-static int is_named_below(struct ply_union *u, struct ply_node *node, void *arg)
+static int is_to_be_named(struct ply_union *u, struct ply_node *node, void *arg)
 {
 	(void)u;
 	(void)arg;
-	return !ply_node_is_dir(node) && ply_node_in_upper(node) && ply_has_lower_name(node);
+	return !ply_node_is_dir(node) && ply_node_in_upper(node) &&
+	       (ply_has_lower_name(node) || ply_node_is_unseen_locked(node));
 }
 
 int ply_rotate_prepare(struct ply_union *u, enum ply_rotate_how how)
@@ -345,7 +346,7 @@ int ply_rotate_prepare(struct ply_union *u, enum ply_rotate_how how)
 	if (needed)
 		return needed;
 	pthread_mutex_lock(&u->tree);
-	needed = ply_node_each(u, is_named_below, NULL);
+	needed = ply_node_each(u, is_to_be_named, NULL);
 	pthread_mutex_unlock(&u->tree);
 	if (!needed)
 		needed = ply_index_is_needed(u);

@@ -325,16 +325,47 @@ static int link_up_names(struct subtree *s, struct ply_node *dir)
 	return err ? err : s->err;
 }
 
+static int seek(struct ply_union *u, struct ply_node *node, void *arg)
+{
+	uint8_t unseen = PLY_UNSEEN;
+
+	(void)u;
+	(void)arg;
+	atomic_compare_exchange_strong(&node->unseen, &unseen, PLY_SOUGHT);
+	return 0;
+}
+
+/* What was not found anywhere has no name that shows. */
+static int give_up(struct ply_union *u, struct ply_node *node, void *arg)
+{
+	uint8_t unseen = PLY_SOUGHT;
+
+	(void)u;
+	(void)arg;
+	atomic_compare_exchange_strong(&node->unseen, &unseen, PLY_NONE_UNSEEN);
+	return 0;
+}
+
+static void each_locked(struct ply_union *u, ply_node_fn fn)
+{
+	pthread_mutex_lock(&u->tree);
+	ply_node_each(u, fn, NULL);
+	pthread_mutex_unlock(&u->tree);
+}
+
 int ply_link_names_up(struct ply_union *u)
 {
 	uint64_t left = atomic_load(&u->names_left), moves = atomic_load(&u->moves_begun);
 	int quiet = atomic_load(&u->moves_done) == moves, err;
 
 	ply_before_long(u);
+	each_locked(u, seek);
 	err = visit_all(u, link_up_names);
 	/* A directory that was moved meanwhile may have been where nobody looked. */
-	if (!err && quiet && atomic_load(&u->moves_begun) == moves)
+	if (!err && quiet && atomic_load(&u->moves_begun) == moves) {
 		atomic_store(&u->names_up, left);
+		each_locked(u, give_up);
+	}
 	return err;
 }
 

@@ -236,6 +236,8 @@ enum ply_set_flags {
 	PLY_SET_KILL_PRIV = 1 << 8,
 	/* With it: set-gid without group execution falls as well, where there is no set-uid bit. */
 	PLY_SET_KILL_SGID = 1 << 9,
+	/* With a size: the times move, also if it is what the file has. */
+	PLY_SET_SIZE_TIMES = 1 << 10,
 };
 
 struct ply_setattr {

@@ -40,13 +40,16 @@ static const struct {
 	{ FATTR_KILL_SUIDGID, PLY_SET_KILL_PRIV },
 };
 
-static unsigned set_flags_of(unsigned fuse, uid_t uid)
+static unsigned set_flags_of(const struct ply_wire *w, unsigned fuse, uid_t uid)
 {
 	unsigned valid = 0;
 
 	for (size_t i = 0; i < sizeof(set_flags) / sizeof(set_flags[0]); i++)
 		if (fuse & set_flags[i].fuse)
 			valid |= set_flags[i].ply;
+	/* With a writeback cache the kernel sends the time as well, or leaves it. */
+	if ((valid & PLY_SET_SIZE) && !(w->cfg.flags & PLY_WIRE_WRITEBACK))
+		valid |= PLY_SET_SIZE_TIMES;
 	/*
 	 * A request that sets nothing announces a write, fallocate or the like that takes set-id bits
 	 * or capabilities away. The bits fall here and not only with the write: the kernel goes by the
@@ -74,7 +77,7 @@ void ply_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int valid,
 	struct ply_wire *w = ply_wire_of(req);
 	struct ply_node *node = ply_wire_node(w, ino);
 	struct ply_setattr set = {
-		.valid = set_flags_of(ply_task.flags, fuse_req_ctx(req)->uid),
+		.valid = set_flags_of(w, ply_task.flags, fuse_req_ctx(req)->uid),
 		.mode = st->st_mode & 07777,
 		.uid = st->st_uid,
 		.gid = st->st_gid,

@@ -8,7 +8,7 @@
 #include "wire/proto.h"
 
 static const uint64_t always =
-	FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_ASYNC_DIO | FUSE_MAX_PAGES | FUSE_INIT_EXT |
+	FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_MAX_PAGES | FUSE_INIT_EXT |
 	FUSE_PARALLEL_DIROPS | FUSE_CACHE_SYMLINKS |
 	/* ACLs that take the set-gid bit away say so; SETXATTR is read by ourselves. */
 	FUSE_SETXATTR_EXT |
@@ -44,6 +44,12 @@ void ply_init_choose(struct fuse_init_out *out, uint64_t offered, unsigned wishe
 		want |= FUSE_WRITEBACK_CACHE;
 	if (wishes & PLY_INIT_ACL)
 		want |= FUSE_POSIX_ACL;
+	/*
+	 * Behind a direct write that ends by itself the kernel drops no cached page: one that was read
+	 * meanwhile would show the old data for ever.
+	 */
+	if (!(wishes & PLY_INIT_WRITABLE))
+		want |= FUSE_ASYNC_DIO;
 	/* As a rule nobody but us changes a file, and no cached page is wrong. */
 	want |= wishes & PLY_INIT_RECHECK ? FUSE_AUTO_INVAL_DATA : FUSE_EXPLICIT_INVAL_DATA;
 	want &= offered;

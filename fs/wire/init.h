@@ -12,6 +12,7 @@ enum ply_init_wish {
 	PLY_INIT_WRITEBACK = 1 << 0,
 	PLY_INIT_ACL = 1 << 1,
 	PLY_INIT_RECHECK = 1 << 2, /* files may change below us: a new time drops cached pages */
+	PLY_INIT_WRITABLE = 1 << 3,
 };
 
 struct fuse_init_in;

@@ -52,6 +52,8 @@ static unsigned init_wishes(const struct ply_wire_config *cfg)
 		wishes |= PLY_INIT_ACL;
 	if (cfg->flags & PLY_WIRE_RECHECK)
 		wishes |= PLY_INIT_RECHECK;
+	if (!ply_union_readonly(cfg->u))
+		wishes |= PLY_INIT_WRITABLE;
 	return wishes;
 }
 

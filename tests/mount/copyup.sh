@@ -120,6 +120,34 @@ xattrs() {
 	eq "capability" "$(getcap "$L/f" | cut -d' ' -f2)" "$(getcap "$M/g" | cut -d' ' -f2)"
 }
 
+# What is built in the work directory is moved out of it, and must not be made as the work directory says.
+not_inherited() {
+	mkdir "$L/d" "$L/gone"
+	echo x | tee "$L/f" "$L/moved" "$L/linked" "$L/d/f" >"$L/gone/f"
+	chmod 640 "$L"/{f,moved,linked}
+	setfacl -d -m u::rwx,g::rwx,o::rwx,u:77:rwx "$W"
+	chgrp 88 "$W"
+	chmod g+s "$W"
+	up
+	chmod 640 "$M/f"
+	echo y >>"$M/linked"
+	mv "$M/moved" "$M/renamed"
+	ln "$M/linked" "$M/link"
+	touch "$M/d/f"
+	rm -r "$M/gone"
+	mkdir "$M/gone"
+	touch "$M/gone/new"
+	py "$M" <<'P'
+os.chdir(sys.argv[1])
+fd = os.open(".", os.O_RDWR | os.O_TMPFILE, 0o600)
+name_it(fd, "nameless")
+P
+	down
+	eq "access control lists" "" "$(getfacl -Rsp "$U")"
+	eq "groups and set-gid" "" "$(find "$U" -mindepth 1 ! -type c \( -group 88 -o -perm /2000 \))"
+	eq "modes" "640 640 640" "$(words stat -c %a "$U"/{f,renamed,linked})"
+}
+
 # all_of FILE: its xattrs, but for the marks of a union
 all_of() {
 	getfattr --absolute-names -d -m - -e hex "$1" | grep -v '^# file\|^trusted\.overlay\.\|^user\.fuseoverlayfs\.'
@@ -210,6 +238,7 @@ holds "mode, owner and times to the nanosecond stay at a copy-up" metadata
 holds "every kind of change copies up, and changes only what it says" each_change
 holds "the parents keep mode, owner, times, xattrs and ACLs" parents
 holds "xattrs, ACLs and capabilities come along whole" xattrs
+holds "access control lists and groups are none of the work directory" not_inherited
 holds "holes stay holes" holes
 holds "every type of file is copied up as what it is" all_types
 holds "removing, truncating to nothing, opening and renaming over copy no data" no_data

@@ -34,6 +34,67 @@ P
 	cmp "$M/f" "$D/want"
 }
 
+# Direct writes that end by themselves, while others read: what is read afterwards is what was written last.
+asynchronous() {
+	up "$L" "${1:-}"
+	py "$M/f" <<'P'
+path = sys.argv[1]
+try:
+    libaio = ctypes.CDLL("libaio.so.1")
+except OSError:
+    skip("no libaio")
+PIECE, PIECES, WRITE = 65536, 10, 1
+room = mmap.mmap(-1, PIECE * PIECES)
+at = ctypes.addressof(ctypes.c_char.from_buffer(room))
+fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_DIRECT)
+os.pwritev(fd, [room], 0)
+context = ctypes.c_void_p()
+eq("io_setup", 0, libaio.io_setup(PIECES, ctypes.byref(context)))
+calls = [ctypes.create_string_buffer(64) for i in range(PIECES)]
+pointers = (ctypes.c_void_p * PIECES)(*map(ctypes.addressof, calls))
+events = ctypes.create_string_buffer(32 * PIECES)
+writer = os.getpid()
+
+def read(number):
+    with open(path, "rb", buffering=0) as f:
+        while os.getppid() == writer:
+            f.seek(0)
+            f.read(PIECE * PIECES)
+    return 0
+
+def write():
+    plain = os.open(path, os.O_RDONLY)
+    end = time.monotonic() + 5
+    n = 0
+    while time.monotonic() < end:
+        n += 1
+        room[:] = bytes([n % 251 + 1]) * len(room)
+        for i, call in enumerate(calls):
+            call[:] = struct.pack("<QIiHhIQQqQII", i, 0, 0, WRITE, 0, fd, at + i * PIECE, PIECE, i * PIECE, 0, 0, 0)
+        eq("io_submit", PIECES, libaio.io_submit(context, ctypes.c_long(PIECES), pointers))
+        eq("io_getevents", PIECES, libaio.io_getevents(context, ctypes.c_long(PIECES), ctypes.c_long(PIECES), events, None))
+        for i in range(PIECES):
+            eq("bytes written", PIECE, struct.unpack_from("<q", events, 32 * i + 16)[0])
+        if os.pread(plain, len(room), 0) != room[:]:
+            fail(f"round {n}: old data is read")
+
+readers = []
+for number in range(2):
+    pid = os.fork()
+    if pid == 0:
+        os._exit(read(number))
+    readers.append(pid)
+try:
+    write()
+finally:
+    for pid in readers:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+P
+}
+
+asynchronous_at_once() { asynchronous writeback=0; }
+
 appenders() {
 	echo start >"$L/log"
 	up
@@ -353,6 +414,52 @@ P
 	for n in 0 1 2 3; do cmp "$M/f$n" "$D/f$n" || fail "f$n after a remount"; done
 }
 
+# stamps OPTIONS CALL...: each call that sets a size moves the times, also of a file that has this size already
+stamps() {
+	local options=$1 call
+	shift
+	for call; do
+		echo hello >"$L/$call.hello"
+		: >"$L/$call.empty"
+	done
+	touch -d '2003-01-02 03:04:05.111222333' "$L"/*
+	up "$L" "$options"
+	cp -p "$L/$1.hello" "$M/$1.own"
+	cp -p "$L/$1.empty" "$M/$1.own-empty"
+	py "$M" <<'P'
+os.chdir(sys.argv[1])
+
+def opened(name, flags):
+    fd = os.open(name, os.O_WRONLY | flags)
+    if not flags:
+        os.ftruncate(fd, os.fstat(fd).st_size)
+    os.close(fd)
+
+calls = {
+    "ftruncate": lambda name: opened(name, 0),
+    "O_TRUNC": lambda name: opened(name, os.O_TRUNC),
+    "truncate": lambda name: os.truncate(name, os.stat(name).st_size),
+}
+for name in sorted(os.listdir(".")):
+    before = os.stat(name)
+    calls[name.split(".")[0]](name)
+    after = os.stat(name)
+    if after.st_mtime_ns == before.st_mtime_ns:
+        fail(f"{name}: the mtime is still the old one")
+    if after.st_ctime_ns == before.st_ctime_ns:
+        fail(f"{name}: the ctime is still the old one")
+    if after.st_size != (0 if "O_TRUNC" in name else before.st_size):
+        fail(f"{name}: size {after.st_size}")
+P
+	local before
+	before=$(stat -c '%n %s %.9Y' "$M"/*)
+	again
+	alike "after a remount" "$before" "$(stat -c '%n %s %.9Y' "$M"/*)"
+}
+# By truncate(2) not with a writeback cache: the kernel then keeps the times itself, as xfs does.
+stamped() { stamps writeback=1 ftruncate O_TRUNC; }
+stamped_at_once() { stamps writeback=0 ftruncate O_TRUNC truncate; }
+
 big() {
 	head -c 300M /dev/urandom >"$L/big"
 	up
@@ -368,6 +475,8 @@ big() {
 }
 
 holds "O_DIRECT agrees with the page cache" blocks
+holds "asynchronous O_DIRECT agrees with the page cache" asynchronous
+holds "asynchronous O_DIRECT agrees with the page cache without a writeback cache" asynchronous_at_once
 holds "three appenders lose and mix no line" appenders
 holds "shared mappings, reads and writes agree" mapped
 holds "fallocate does what its mode says, or says that it cannot" allocated
@@ -376,5 +485,7 @@ holds "SEEK_HOLE and SEEK_DATA know it without a writeback cache, where mappings
 holds "copy_file_range copies what is there now" ranges_copied
 holds "sendfile, writev, fadvise, O_SYNC, sizes beyond 4 GiB" other_calls
 holds "random operations of four processes leave what they must" at_random
+holds "setting a size moves the times, also if it is the same" stamped
+holds "setting a size moves the times without a writeback cache" stamped_at_once
 holds "big files are read, written and copied up whole" big
 finish

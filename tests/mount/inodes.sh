@@ -117,6 +117,34 @@ for i, fd in enumerate(held.values()):
 P
 }
 
+# Without an index the names of one lower file become two files, which must not look like one.
+parted() {
+	echo one >"$L/a"
+	ln "$L/a" "$L/b"
+	echo alone >"$L/c"
+	local was
+	was=$(stat -c %i "$L/c")
+	up "$L" index=off
+	echo more >>"$M/a"
+	echo more >>"$M/c"
+	again "$L" index=off
+	eq "contents" $'one\nmore\none' "$(cat "$M/a" "$M/b")"
+	[ "$(stat -c %i "$M/a")" != "$(stat -c %i "$M/b")" ] || fail "one number for both"
+	eq "in the listing" "$(stat -c '%i %n' "$M/a" "$M/b")" "$(find "$M" -name '[ab]' -printf '%i %p\n' | sort -k2)"
+	cmp -s "$M/a" "$M/b" && fail "cmp takes them for one"
+	eq "of the file with one name" "$was" "$(stat -c %i "$M/c")"
+	down
+	# Names made without an index are no part of one that is made later.
+	ln "$U/a" "$U/linked"
+	up
+	echo even >>"$M/b"
+	again
+	eq "contents with an index" $'one\nmore\none\nmore\none\neven' "$(cat "$M/a" "$M/linked" "$M/b")"
+	eq "linked" "$(stat -c %i "$M/a")" "$(stat -c %i "$M/linked")"
+	[ "$(stat -c %i "$M/a")" != "$(stat -c %i "$M/b")" ] || fail "one number with an index"
+}
+
+holds "names that parted have numbers of their own" parted
 holds "numbers are unique, equal in listings, and kept by copy-up, rename and remount" kept
 holds "files of two file systems with one number are two files" two_file_systems
 holds "the numbers of a merged directory are unique, through changes" unique

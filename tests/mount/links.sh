@@ -130,6 +130,31 @@ P
 	eq "after a remount" "501 " "$(links "$M/d/777")"
 }
 
+unseen_name() {
+	local i
+	for i in 1 2; do
+		echo old >"$L/a$i"
+		ln "$L/a$i" "$L/b$i"
+	done
+	up
+	py "$M" <<'P'
+os.chdir(sys.argv[1])
+with open("a1", "r+") as f:
+    os.unlink("a1")
+    f.write("new")
+fd = os.open("a2", os.O_RDWR)
+os.unlink("a2")
+name_it(fd, "c2")
+os.write(fd, b"new")
+eq("link count", 2, os.fstat(fd).st_nlink)
+os.close(fd)
+P
+	eq "contents" "new new new" "$(words cat "$M/b1" "$M/b2" "$M/c2")"
+	again
+	eq "contents after a remount" "new new new" "$(words cat "$M/b1" "$M/b2" "$M/c2")"
+	eq "link counts" "1 2 2 " "$(links "$M/b1" "$M/b2" "$M/c2")"
+}
+
 directory_counts() {
 	mkdir -p "$L/d/a" "$U/d/b"
 	up
@@ -145,6 +170,7 @@ holds "the names of a lower file stay one file after a remount" remounted
 holds "the link count is the number of names" counts
 holds "names that were removed before anything else count no more" counts_of_removed
 holds "a lower file can be linked, of every type" link_of_lower
+holds "a file that is open without a name changes by the names that nobody looked at" unseen_name
 holds "a file can have a thousand names" thousand_names
 holds "link counts of directories do not mislead find" directory_counts
 finish

@@ -443,6 +443,18 @@ killed_in_place() {
 	[ $n -gt 100 ] || fail "only $n calls"
 }
 
+# What the merge notes lies in the lower layer, and must not be made as that hands it on.
+not_inherited_in_place() {
+	need_root
+	empty
+	rm -rf "$T/t" "$T/b"
+	mkdir -p "$T/b/d/e" "$T/t/d/e" "$T/t/new"
+	touch "$T/b/d/old" "$T/t/d/e/f" "$T/t/new/f"
+	for dir in "$T/b" "$T/t"; do setfacl -d -m u:77:rwx "$dir"; done
+	folds 0 "$T/t" "$T/b"
+	eq "with a list" "$T/b" "$(getfacl -Rsp "$T/b" | sed -n 's/^# file: //p')"
+}
+
 refused_in_place() {
 	need_root
 	empty
@@ -640,6 +652,7 @@ check "in place every pair gives what the table says" truth_in_place
 check "in place, any layers show what they showed" random_in_place
 check "in place with marks of all forms" forms_in_place
 check "what was killed in place shows what there was, and is done again" killed_in_place
+check "in place nothing is inherited from the lower layer's root" not_inherited_in_place
 check "in place what one layer cannot say is refused" refused_in_place
 check "files of layers are linked, and what that saves is told" linked
 check "data is shared, or that is an error" shared

@@ -489,6 +489,12 @@ not_inherited() {
 	chmod g+s "$T/parent"
 	take 0 "$U" "$T/parent/layer"
 	same "$U" "$T/parent/layer"
+	up
+	take 0 -m "$M" --rotate "$T/parent/rotated"
+	touch "$M/new"
+	down
+	eq "lists of the fresh upper" "" "$(getfacl -Rsp "$U")"
+	eq "its group and mode" "$(stat -c '%a %g' "$T/parent/rotated")" "$(stat -c '%a %g' "$U")"
 }
 
 hostile() {

@@ -476,6 +476,50 @@ static void test_data_that_comes_up_leaves_the_times(void **state)
 	}
 }
 
+/* A lower file of which the one name that was looked up is gone, while it is open. */
+static struct ply_entry open_with_unseen_name(struct bed *b)
+{
+	struct ply_entry x;
+
+	open_fresh(b);
+	x = u_hold(b, "x");
+	assert_ok(u_unlink(b, "x"));
+	return x;
+}
+
+static void test_a_change_by_an_unseen_name_is_made_or_not(void **state)
+{
+	struct bed *b = *state;
+	unsigned calls = 1;
+
+	make_layers(b);
+	for (unsigned n = 0; n <= calls; n++) {
+		struct ply_entry x = open_with_unseen_name(b);
+		const char *text;
+		struct statx attr;
+
+		count_calls();
+		if (n)
+			stop_at(n);
+		ply_write(b->u, x.node, "UNSEEN", 6, 0, 0);
+		if (!n) {
+			calls = stop_failing();
+			u_drop(b, &x);
+		}
+		die_and_return(b, end_server);
+		text = u_text(b, "d/y");
+		if (strcmp(text, "UNSEEN") && (!n || strcmp(text, "linked")))
+			fail_msg("call %u: %s", n, text);
+		assert_string_equal(u_text(b, "d/w"), text);
+		assert_ok(u_stat(b, "d/y", &attr));
+		assert_true(attr.stx_nlink >= 2);
+		assert_string_equal(u_text(b, "x"), "ENOENT");
+		assert_same_again(b, TREE_ALL);
+		bed_close(b);
+		check_settled(b, "an unseen name");
+	}
+}
+
 /* fsync of a file that was brought up, whatever else was done to it. */
 static void test_what_was_synced_is_there(void **state)
 {
@@ -636,6 +680,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		bed_test(test_the_server_ends_at_each_call),
 		bed_test(test_the_machine_ends_at_each_call),
+		bed_test(test_a_change_by_an_unseen_name_is_made_or_not),
 		bed_test(test_what_was_synced_is_there),
 		bed_test(test_data_that_comes_up_leaves_the_times),
 		bed_test(test_marks_go_after_the_data_was_synced),

@@ -64,6 +64,7 @@ static void the_stateless_protocol_gets_its_flags(void **state)
 	assert_int_equal(all & ~none, FUSE_WRITEBACK_CACHE | FUSE_POSIX_ACL);
 	assert_int_equal(none ^ chosen(offered, PLY_INIT_RECHECK),
 			 FUSE_EXPLICIT_INVAL_DATA | FUSE_AUTO_INVAL_DATA);
+	assert_int_equal(none & ~chosen(offered, PLY_INIT_WRITABLE), FUSE_ASYNC_DIO);
 }
 
 int main(void)

@@ -210,6 +210,88 @@ static void test_links_of_the_upper_are_one_node(void **state)
 	bed_close(b);
 }
 
+/*
+ * The one name that anybody has looked up goes, and the file is changed by who has it open: the others have the new
+ * content, also when the node is forgotten before they are found.
+ */
+static void test_a_file_is_changed_while_its_other_name_is_unseen(void **state, unsigned max_fds)
+{
+	struct bed *b = *state;
+	const struct ply_union_config how = { .max_fds = max_fds };
+	struct ply_entry x;
+	struct statx attr;
+
+	put_pair(b);
+	put_file(b, "l0/big", "data");
+	put_link(b, "l0/d/big", "l0/big");
+	bed_open(b, 1, 0, &how);
+	x = u_hold(b, "x");
+	assert_ok(u_unlink(b, "x"));
+	assert_int_equal(ply_write(b->u, x.node, "P", 1, 0, 0), 1);
+	assert_ok(ply_getattr(b->u, x.node, &attr));
+	assert_int_equal(attr.stx_nlink, 1);
+	u_drop(b, &x);
+	assert_string_equal(u_text(b, "d/y"), "Pair");
+	assert_int_equal(links_of(b, "d/y"), 1);
+	/* The same with no more than its attributes. */
+	x = u_hold(b, "big");
+	assert_ok(u_unlink(b, "big"));
+	assert_ok(ply_setxattr(b->u, x.node, "user.test", "v", 1, 0));
+	u_drop(b, &x);
+	assert_string_equal(u_xattr(b, "d/big", "user.test"), "v");
+	assert_string_equal(u_text(b, "d/big"), "data");
+	assert_same_again(b, TREE_ALL);
+	assert_string_equal(u_text(b, "d/y"), "Pair");
+	assert_ok(u_unlink(b, "d/y"));
+	assert_ok(u_unlink(b, "d/big"));
+	assert_int_equal(disk_entries(b, "work/index", NULL), 0);
+	bed_close(b);
+}
+
+static void test_an_unseen_name_with_descriptors(void **state)
+{
+	test_a_file_is_changed_while_its_other_name_is_unseen(state, 0);
+}
+
+static void test_an_unseen_name_beyond_the_descriptors(void **state)
+{
+	test_a_file_is_changed_while_its_other_name_is_unseen(state, 1);
+}
+
+/* The link count says that it has a name, whoever has looked it up. */
+static void test_a_file_gets_a_name_while_its_other_name_is_unseen(void **state)
+{
+	static const char *const names[] = { "x", "u" };
+	struct bed *b = *state;
+
+	for (int no_index = 0; no_index <= 1; no_index++) {
+		const struct ply_union_config how = { .no_index = no_index };
+
+		put_pair(b);
+		put_dir(b, "up");
+		put_file(b, "up/u", "upper");
+		put_link(b, "up/v", "up/u");
+		bed_open(b, 1, 0, &how);
+		for (int i = 0; i < 2; i++) {
+			struct ply_entry x = u_hold(b, names[i]), out;
+
+			assert_ok(u_unlink(b, names[i]));
+			assert_ok(ply_link(b->u, x.node, ply_root(b->u), "again", &out));
+			assert_int_equal(out.attr.stx_nlink, 2);
+			u_drop(b, &out);
+			u_drop(b, &x);
+			assert_string_equal(u_text(b, "again"), i ? "upper" : "pair");
+			assert_ok(u_unlink(b, "again"));
+		}
+		assert_string_equal(u_ls(b, ""), "d v");
+		assert_string_equal(u_text(b, "d/y"), "pair");
+		assert_int_equal(links_of(b, "v"), 1);
+		bed_close(b);
+		remove_tree(bed_path(b, "up"));
+		remove_tree(bed_path(b, "work"));
+	}
+}
+
 static void test_an_unlinked_file_gets_no_name_again(void **state)
 {
 	struct bed *b = *state;
@@ -465,6 +547,9 @@ int main(void)
 		bed_test(test_unlinked_names_beyond_the_descriptors),
 		bed_test(test_a_removed_name_does_not_hide_a_later_one),
 		bed_test(test_links_of_the_upper_are_one_node),
+		bed_test(test_an_unseen_name_with_descriptors),
+		bed_test(test_an_unseen_name_beyond_the_descriptors),
+		bed_test(test_a_file_gets_a_name_while_its_other_name_is_unseen),
 		bed_test(test_an_unlinked_file_gets_no_name_again),
 		bed_test(test_names_looked_up_at_once_are_one_node),
 		bed_test(test_a_name_is_removed_while_the_file_comes_up),

@@ -64,6 +64,18 @@ static int op_hold(struct step *s, int *wanted)
 	return 0;
 }
 
+/* Other names that it may have are looked up later, or never. */
+static int op_hold_unlinked(struct step *s, int *wanted)
+{
+	unsigned held = s->nheld;
+	int err = op_hold(s, wanted);
+
+	if (err || s->nheld == held)
+		return err;
+	*wanted = result(unlink(plain(s, s->path)));
+	return u_unlink(s->b, s->path);
+}
+
 static int op_tmpfile(struct step *s, int *wanted)
 {
 	const struct ply_make how = { .mode = S_IFREG | 0644 };
@@ -158,6 +170,7 @@ static int op_drop_held(struct step *s, int *wanted)
 static const struct op held_ops[] = {
 	{ "hold", op_hold },
 	{ "hold", op_hold },
+	{ "hold unlinked", op_hold_unlinked },
 	{ "tmpfile", op_tmpfile },
 	{ "write held", op_write_held },
 	{ "write held", op_write_held },

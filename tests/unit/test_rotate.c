@@ -301,6 +301,60 @@ static void test_hard_links_stay_one_file(void **state)
 	bed_close(b);
 }
 
+/* Of a file that somebody has open only a name has been looked up, and that one is gone. */
+static void test_a_file_whose_only_name_is_unseen_goes_on(void **state)
+{
+	static const char *const names[] = { "a", "x" };
+	struct bed *b = *state;
+	struct ply_entry open[2];
+
+	put_file(b, "up/a", "upper");
+	put_link(b, "up/d/b", "up/a");
+	put_file(b, "l0/x", "lower");
+	put_link(b, "l0/d/y", "l0/x");
+	bed_open(b, 1, 0, NULL);
+	for (int i = 0; i < 2; i++) {
+		open[i] = u_hold(b, names[i]);
+		assert_ok(u_unlink(b, names[i]));
+		assert_int_equal(ply_write(b->u, open[i].node, "1", 1, 0, 0), 1);
+	}
+	assert_ok(rotate(b, "snap"));
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(ply_write(b->u, open[i].node, "2", 1, 1, 0), 1);
+	assert_string_equal(node_text(b, open[0].node), "12per");
+	assert_string_equal(u_text(b, "d/b"), "12per");
+	assert_string_equal(u_text(b, "d/y"), "12wer");
+	for (int i = 0; i < 2; i++)
+		u_drop(b, &open[i]);
+	assert_string_equal(u_text(b, "d/b"), "12per");
+	assert_string_equal(u_text(b, "d/y"), "12wer");
+	assert_string_equal(disk_text(b, "snap/d/b"), "1pper");
+	assert_string_equal(disk_text(b, "snap/d/y"), "1ower");
+	bed_close(b);
+}
+
+/* What has no name that shows is kept for who has it open, and is in no layer. */
+static void test_a_file_whose_only_name_is_hidden_goes_on(void **state)
+{
+	struct bed *b = *state;
+	struct ply_entry x;
+
+	put_file(b, "l0/x", "pair");
+	put_link(b, "l1/d/y", "l0/x");
+	put_file(b, "l0/d", "");
+	bed_open(b, 2, 0, NULL);
+	x = u_hold(b, "x");
+	assert_int_equal(ply_write(b->u, x.node, "P", 1, 0, 0), 1);
+	assert_ok(u_unlink(b, "x"));
+	assert_ok(rotate(b, "snap"));
+	assert_string_equal(node_text(b, x.node), "Pair");
+	assert_int_equal(ply_write(b->u, x.node, "R", 1, 3, 0), 1);
+	assert_string_equal(node_text(b, x.node), "PaiR");
+	u_drop(b, &x);
+	assert_string_equal(u_ls(b, ""), "d");
+	bed_close(b);
+}
+
 static void test_a_name_that_is_left_below_leads_to_the_file_that_is_up(void **state)
 {
 	struct bed *b = *state;
@@ -456,6 +510,8 @@ int main(void)
 		bed_test(test_what_was_moved_into_a_new_directory_is_found),
 		bed_test(test_a_layer_that_stands_alone_waits_for_data),
 		bed_test(test_hard_links_stay_one_file),
+		bed_test(test_a_file_whose_only_name_is_unseen_goes_on),
+		bed_test(test_a_file_whose_only_name_is_hidden_goes_on),
 		bed_test(test_a_name_that_is_left_below_leads_to_the_file_that_is_up),
 		bed_test(test_a_metadata_only_name_that_comes_up_has_its_data),
 		bed_test(test_data_below_an_opaque_directory_is_found_by_a_path),

@@ -62,7 +62,10 @@ int ply_fold_journal_open(struct ply_fold *f)
 		return err;
 	f->is_resumed = err != 0;
 	f->journal = sys_open(bottom, PLY_FOLD_JOURNAL, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-	return f->journal < 0 ? f->journal : clean(f);
+	if (f->journal < 0)
+		return f->journal;
+	err = ply_layer_disinherit(f->journal);
+	return err ? err : clean(f);
 }
 
 static int copy_attrs(struct ply_fold *f, int fd, const struct statx *stx, int to, const char *name)

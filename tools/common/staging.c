@@ -106,14 +106,6 @@ int ply_staging_open_file(struct ply_staging *s, const char *target)
 	return err ? err : check_file(s);
 }
 
-/* Default ACLs and set-gid come from the directory it lies in, and would be handed on to all that is made. */
-static int disinherit(int fd)
-{
-	int err = ply_layer_disinherit(fd);
-
-	return err ? err : sys_chmod(fd, "", S_IRWXU);
-}
-
 static int make_dir(struct ply_staging *s)
 {
 	return sys_mkdir(s->parent, s->temp, S_IRWXU);
@@ -150,7 +142,7 @@ int ply_staging_make(struct ply_staging *s)
 	if (err)
 		return err;
 	s->fd = sys_open(s->parent, s->temp, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-	return s->fd < 0 ? s->fd : disinherit(s->fd);
+	return s->fd < 0 ? s->fd : ply_layer_disinherit(s->fd);
 }
 
 int ply_staging_make_file(struct ply_staging *s)
