@@ -237,6 +237,7 @@ struct ply_union {
 	struct ply_lowerdata *unsettled, **unsettled_end;
 	size_t nunsettled;
 	pthread_mutex_t settle_run; /* one thread settles; outermost */
+	int64_t search_again;	    /* second before which marks are not looked for; settle_run */
 	_Atomic int settles_all;    /* files that are to stay without data, too */
 	int settler_runs, settler_ends;
 	_Atomic int has_flag;  /* the work directory says that marks are left */

@@ -170,6 +170,15 @@ static int prepare_dir(struct ply_renaming *r, struct ply_rename_end *moving,
 	return -EAGAIN;
 }
 
+/* Does the rename take the target's name from an upper inode? */
+static int replaces_upper(const struct ply_renaming *r)
+{
+	const struct ply_node *to = r->to.node;
+
+	return to && !(r->flags & RENAME_EXCHANGE) && ply_node_in_upper(to) &&
+	       (ply_node_is_dir(to) || r->to.record->in_upper);
+}
+
 /* The inode that loses its name must go on; without a descriptor it goes on in the work directory. */
 static int keep_target(struct ply_renaming *r)
 {
@@ -177,7 +186,7 @@ static int keep_target(struct ply_renaming *r)
 	struct ply_work_name *tmp = &r->litter;
 	int err;
 
-	if (!ply_node_in_upper(to) || (!ply_node_is_dir(to) && !r->to.record->in_upper))
+	if (!replaces_upper(r))
 		return 0;
 	if (!ply_node_is_dir(to) && !ply_is_last_upper_name(r->u, to, r->to.record))
 		return 0;
@@ -217,7 +226,7 @@ static int prepare(struct ply_renaming *r)
 		err = prepare_dir(r, &r->to, &r->from);
 	else if (!err && r->to.node && ply_node_is_dir(r->to.node))
 		err = check_empty(r);
-	if (!err && r->to.node && !(r->flags & RENAME_EXCHANGE))
+	if (!err)
 		err = keep_target(r);
 	if (err)
 		return err;
@@ -304,7 +313,7 @@ static int rename_locked(struct ply_renaming *r)
 		err = ply_move(r);
 		if (!err)
 			move_in_memory(r);
-		else if (r->to.node && !(r->flags & RENAME_EXCHANGE))
+		else if (replaces_upper(r))
 			ply_unhold(r->u, r->to.node);
 		if (r->moves_dir)
 			atomic_fetch_add(&r->u->moves_done, 1);

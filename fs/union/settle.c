@@ -17,6 +17,7 @@
 
 #define AGE 5	  /* seconds for which a node may be unsettled before the thread turns to it */
 #define BATCH 512 /* nodes for one syncfs */
+#define SEARCH_AGAIN 600 /* seconds after a search that did not get everywhere */
 
 static int64_t seconds(void)
 {
@@ -297,7 +298,14 @@ struct finding {
 	struct found_dir *todo;
 	struct ply_node *dir;
 	int impure;
+	int err; /* the first one: there it could not look, but it went on */
 };
+
+static void note(struct finding *f, int err)
+{
+	if (err && err != -ENOENT && !f->err)
+		f->err = err;
+}
 
 /* A directory is for later; a file with a mark needs no more than to be looked up. Takes the reference over. */
 static int find_later(struct finding *f, struct ply_node *node)
@@ -337,40 +345,56 @@ static int find_entry(void *arg, const char *name, unsigned char type, uint64_t 
 	if (type != DT_DIR && !(type == DT_REG && f->impure))
 		return 0;
 	err = ply_find(f->u, f->dir, name, &node, NULL);
-	if (err)
-		return err == -ENOENT ? 0 : err;
-	list_known(f->u, node);
-	return find_later(f, node);
+	if (!err) {
+		list_known(f->u, node);
+		err = find_later(f, node);
+	}
+	note(f, err);
+	return 0;
 }
 
-static int find_in_dir(struct finding *f, struct ply_node *dir)
+static void find_in_dir(struct finding *f, struct ply_node *dir)
 {
 	struct ply_fd *path;
 	int err = ply_dir_open(f->u, dir, PLY_UPPER, &path);
 
-	if (err)
-		return err == -ENOENT ? 0 : err;
-	f->dir = dir;
-	f->impure = ply_origin_is_impure(f->u, dir, path->fd);
-	err = f->impure < 0 ? f->impure : ply_list_dir(f->u, path->fd, find_entry, f);
-	ply_fd_put(f->u->fds, path);
-	return err;
+	if (!err) {
+		f->dir = dir;
+		f->impure = ply_origin_is_impure(f->u, dir, path->fd);
+		err = f->impure < 0 ? f->impure : ply_list_dir(f->u, path->fd, find_entry, f);
+		ply_fd_put(f->u->fds, path);
+	}
+	note(f, err);
 }
 
 static int find_marked(struct ply_union *u)
 {
 	struct finding f = { .u = u };
-	int err = find_in_dir(&f, u->root);
 
+	find_in_dir(&f, u->root);
 	while (f.todo) {
 		struct found_dir *dir = f.todo;
 
 		f.todo = dir->next;
-		if (!err)
-			err = find_in_dir(&f, dir->node);
+		find_in_dir(&f, dir->node);
 		ply_node_unref(u, dir->node);
 		free(dir);
 	}
+	return f.err;
+}
+
+/* What it does not find is settled when it is looked up, or by the next server. */
+static int search(struct ply_union *u, unsigned age)
+{
+	int err;
+
+	if (!atomic_load(&u->must_find) || (age && seconds() < u->search_again))
+		return 0;
+	err = find_marked(u);
+	if (err)
+		u->search_again = seconds() + SEARCH_AGAIN;
+	else
+		atomic_store(&u->must_find, 0);
 	return err;
 }
 
@@ -387,16 +411,10 @@ size_t ply_settle_count(struct ply_union *u)
 int ply_settle_locked(struct ply_union *u, unsigned age, int64_t until)
 {
 	int64_t before = seconds() - age;
+	int err = search(u, age);
 	struct batch *b;
 	size_t left;
-	int err = 0;
 
-	if (atomic_load(&u->must_find)) {
-		err = find_marked(u);
-		if (err)
-			return err;
-		atomic_store(&u->must_find, 0);
-	}
 	b = malloc(sizeof(*b));
 	if (!b)
 		return -ENOMEM;
@@ -455,9 +473,12 @@ void ply_settle_all(struct ply_union *u)
 	err = ply_settle(u, 0);
 	if (!err && !u->nunsettled)
 		sys_unlink(u->upper.work_root, PLY_SETTLING);
-	if (err)
+	if (err && u->nunsettled)
 		ply_error("%zu files are not settled yet, which the next mount will do: %s",
 			  u->nunsettled, strerror(-err));
+	else if (err)
+		ply_error("the upper directory cannot be searched for files to settle: %s",
+			  strerror(-err));
 }
 
 /* ---- the thread ---- */

@@ -283,6 +283,50 @@ static void test_over_a_whiteout_it_is_the_same(void **state)
 	}
 }
 
+/* For whoever makes something in a directory of the bed. */
+static void put_default_acl(struct bed *b, const char *path)
+{
+	struct acl acl = make_acl(1, 0777777);
+
+	put_dir(b, path);
+	assert_int_equal(setxattr(bed_path(b, "%s", path), PLY_ACL_DEFAULT, &acl, ACL_SIZE(&acl), 0),
+			 0);
+}
+
+static void assert_no_acl(struct bed *b, const char *path)
+{
+	assert_true(on_disk(b, path));
+	assert_null(disk_xattr(b, path, PLY_ACL_ACCESS));
+	assert_null(disk_xattr(b, path, PLY_ACL_DEFAULT));
+}
+
+static void test_nothing_is_inherited_from_where_the_work_directory_lies(void **state)
+{
+	struct bed *b = *state;
+	struct ply_why why;
+
+	put_file(b, "l0/d/f", "f");
+	put_file(b, "l0/d/g", "g");
+	put_default_acl(b, "work");
+	put_default_acl(b, "snaps");
+	/* What an earlier mount has made. */
+	put_default_acl(b, "work/work");
+	bed_open(b, 1, 0, NULL);
+	assert_ok(u_chmod(b, "d/f", 0640));
+	assert_ok(u_unlink(b, "d/g"));
+	assert_ok(u_mkdir(b, "d/g"));
+	assert_ok(u_create(b, "d/g/new"));
+	assert_no_acl(b, "up/d");
+	assert_no_acl(b, "up/d/f");
+	assert_no_acl(b, "up/d/g");
+	assert_no_acl(b, "up/d/g/new");
+	assert_ok(ply_settle(b->u, 0));
+	assert_ok(ply_rotate(b->u, bed_path(b, "snaps/layer"), PLY_ROTATE_AS_IS, &why));
+	assert_no_acl(b, "up");
+	assert_no_acl(b, "snaps/layer");
+	bed_close(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -290,6 +334,7 @@ int main(void)
 		cmocka_unit_test(test_set_id_bits_are_not_the_acls_business),
 		cmocka_unit_test(test_malformed_acls_are_refused),
 		bed_test(test_things_inherit_as_from_a_plain_directory),
+		bed_test(test_nothing_is_inherited_from_where_the_work_directory_lies),
 		bed_test(test_over_a_whiteout_it_is_the_same),
 	};
 

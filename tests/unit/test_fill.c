@@ -263,9 +263,9 @@ static void test_what_is_set_meanwhile_stays(void **state)
 		other.started = other.done = 0;
 		ply_sys_probe = start_other;
 		assert_ok(settle(b));
-		ply_sys_probe = NULL;
 		assert_int_equal(other.started, 1);
 		pthread_join(other.thread, NULL);
+		ply_sys_probe = NULL;
 		assert_ok(other.err);
 		assert_string_equal(describe(b, got), wanted);
 		bed_again(b);
@@ -343,12 +343,40 @@ static void test_a_file_whose_data_is_missing_keeps_saying_where_it_is(void **st
 	bed_close(b);
 }
 
+/* One directory in the upper cannot be listed, another not even be looked up. */
+static void test_what_cannot_be_searched_keeps_no_other_file_from_being_settled(void **state)
+{
+	struct bed *b = *state;
+
+	make_layer(b);
+	open_meta_up(b);
+	fail_every_call(-EIO);
+	ply_union_close(b->u);
+	b->u = NULL;
+	stop_failing();
+	put_dir(b, "up/a/b");
+	assert_int_equal(chmod(bed_path(b, "up/a"), 0), 0);
+	put_dir(b, "up/m");
+	put_dir(b, "l0/m");
+	put_xattr(b, "up/m", geteuid() ? "user.overlay.redirect" : "trusted.overlay.redirect", "a/b");
+	bed_open(b, 1, 0, NULL);
+	assert_true(b->u->must_find);
+	settle(b);
+	assert_null(disk_xattr(b, "up/f", "user.overlay.metacopy"));
+	assert_null(disk_xattr(b, "up/f", "trusted.overlay.metacopy"));
+	check_kept(b, "a search", 0);
+	assert_int_equal(chmod(bed_path(b, "up/a"), 0700), 0);
+	put_remove(b, "up/m");
+	check_plain(b);
+}
+
 static int as_user(void)
 {
 	const struct CMUnitTest tests[] = {
 		bed_test(test_an_end_of_the_server_takes_nothing),
 		bed_test(test_an_error_takes_nothing),
 		bed_test(test_an_error_of_giving_back_takes_nothing),
+		bed_test(test_what_cannot_be_searched_keeps_no_other_file_from_being_settled),
 	};
 
 	return cmocka_run_group_tests_name("by a plain user", tests, NULL, NULL);
@@ -362,6 +390,7 @@ int main(void)
 		bed_test(test_an_error_of_giving_back_takes_nothing),
 		bed_test(test_what_is_set_meanwhile_stays),
 		bed_test(test_what_is_set_after_an_error_stays),
+		bed_test(test_what_cannot_be_searched_keeps_no_other_file_from_being_settled),
 		bed_test(test_a_file_whose_data_is_missing_keeps_saying_where_it_is),
 	};
 

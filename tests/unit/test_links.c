@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "base/sys.h"
+#include "inject.h"
 #include "paths.h"
 
 static uint64_t ino_of(struct bed *b, const char *path)
@@ -419,6 +419,31 @@ static void test_names_looked_up_at_once_are_one_node(void **state)
 	bed_close(b);
 }
 
+static void test_a_failed_rename_over_a_name_below_leaves_the_file(void **state)
+{
+	const struct ply_union_config how = { .no_index = 1 };
+	struct bed *b = *state;
+	struct ply_entry x, y;
+
+	put_pair(b);
+	put_file(b, "l0/a", "other");
+	bed_open(b, 1, 0, &how);
+	x = u_hold(b, "x");
+	y = u_hold(b, "d/y");
+	assert_ok(u_write(b, "x", "P", 0));
+	assert_ok(u_unlink(b, "x"));
+	assert_string_equal(u_text(b, "d/y"), "Pair");
+	assert_ok(u_write(b, "a", "O", 0));
+	assert_ok(u_chmod(b, "d", 0700));
+	fail_kind(PLY_SYS_rename, -EIO);
+	assert_errno(u_rename(b, "a", "d/y", 0), -EIO);
+	stop_failing();
+	assert_string_equal(u_text(b, "d/y"), "Pair");
+	u_drop(b, &x);
+	u_drop(b, &y);
+	bed_close(b);
+}
+
 /* Somebody who removes a name at a call of a copy-up, and may have to wait. */
 static struct {
 	struct bed *b;
@@ -474,11 +499,11 @@ static unsigned chmod_while_removed(struct bed *b, const char *removed, const ch
 	ply_sys_probe = start_remover;
 	assert_ok(ply_setattr(b->u, y.node, &set, &attr));
 	is_watched = 0;
-	ply_sys_probe = NULL;
 	if (remover.calls < at)
 		assert_ok(u_unlink(b, removed));
 	else
 		pthread_join(remover.thread, NULL);
+	ply_sys_probe = NULL;
 	u_drop(b, &x);
 	u_drop(b, &y);
 	for (int i = 0; i < 2; i++) {
@@ -528,6 +553,7 @@ int main(void)
 		bed_test(test_an_unlinked_file_gets_no_name_again),
 		bed_test(test_names_looked_up_at_once_are_one_node),
 		bed_test(test_a_name_is_removed_while_the_file_comes_up),
+		bed_test(test_a_failed_rename_over_a_name_below_leaves_the_file),
 		bed_test(test_malformed_index_entries_do_no_harm),
 	};
 
