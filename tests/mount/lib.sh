@@ -209,6 +209,20 @@ run_as_user() {
 		$function" || exit
 }
 
+# in_user_namespace FUNCTION: as uid 1000 that is root there, and nobody else
+in_user_namespace() {
+	for_users
+	run_as_user "$1" unshare -Urm --propagation private
+}
+
+# by_fusermount FUNCTION: as uid 1000, which mounts and unmounts by fusermount3
+by_fusermount() {
+	need fusermount3
+	for_users
+	umount() { fusermount3 -u "$@"; }
+	run_as_user "$1" env
+}
+
 # private COMMAND...: with everybody allowed to mount by FUSE, as far as this command sees
 private() {
 	export L U W M D T

@@ -359,17 +359,9 @@ of_own() {
 	down
 }
 
-in_namespace() {
-	for_users
-	run_as_user of_own unshare -Urm --propagation private
-}
+in_namespace() { in_user_namespace of_own; }
 
-plain_user() {
-	need fusermount3
-	for_users
-	umount() { fusermount3 -u "$@"; }
-	run_as_user of_own env
-}
+plain_user() { by_fusermount of_own; }
 
 # ---- what the layer is like ----
 

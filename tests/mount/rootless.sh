@@ -48,17 +48,9 @@ P
 	down
 }
 
-user_namespace() {
-	for_users
-	run_as_user as_on_a_plain_directory unshare -Urm --propagation private
-}
+in_namespace() { in_user_namespace as_on_a_plain_directory; }
 
-plain_user() {
-	need fusermount3
-	for_users
-	umount() { fusermount3 -u "$@"; }
-	run_as_user as_on_a_plain_directory env
-}
+plain_user() { by_fusermount as_on_a_plain_directory; }
 
 # With a range of subordinate ids everything that root does in a container works.
 id_range() {
@@ -116,7 +108,7 @@ user_sees() {
 	down
 }
 
-holds "in a user namespace the owner works as on a plain directory" user_namespace
+holds "in a user namespace the owner works as on a plain directory" in_namespace
 holds "a plain user works as on a plain directory" plain_user
 holds "deletions are seen by other users' mounts of the same stack" marks_last
 holds "a range of ids can be used" id_range
