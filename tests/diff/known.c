@@ -26,6 +26,7 @@ static const struct known table[] = {
 	  "a lower file that was opened for reading and then removed keeps its link, and its attributes" },
 	{ "overlay", "h_*", "f*", "*", "EEXIST",
 	  "it can't be changed either when its name has been given to another file" },
+	{ "overlay", "h_*", "f*", "0", "ENOENT", "nor when its directory has been removed" },
 	{ "overlay", "*", "*-parent.mtime*", "*", "*",
 	  "a rename that fails late has moved the parents' times" },
 	{ "overlay", "tree", "mtime", "*", "*(clock)", "the same, as a tree shows it" },
