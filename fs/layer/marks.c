@@ -257,7 +257,7 @@ static int is_of_boot(const struct ply_metacopy *value, const uint8_t boot[16])
 
 int ply_mark_metacopy(struct ply_layer *layer, int dirfd, const char *name, const uint8_t boot[16])
 {
-	struct ply_metacopy value;
+	struct ply_metacopy value = { 0 };
 	struct listed l;
 	ssize_t n = list_marks(layer, dirfd, name, &l);
 	int says = PLY_METACOPY_BELOW;

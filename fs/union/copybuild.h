@@ -13,7 +13,7 @@ struct ply_copy {
 	struct ply_node *node;
 	struct statx stx; /* the lower inode's */
 	struct ply_work_name tmp;
-	int fd; /* regular files: open for reading and writing, else -1 */
+	int fd;		/* regular files: open for reading and writing, else -1 */
 	int is_plain;	/* to be made without marks, for which its attributes leave no room */
 	int lacks_room; /* for an attribute: that is why it could not be made or published */
 	int nattrs;
