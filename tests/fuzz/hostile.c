@@ -153,9 +153,8 @@ static void put_index(struct fuzz_in *in)
 static const char *const spaces[] = { "trusted.overlay.", "user.overlay.", "user.fuseoverlayfs." };
 
 static const char *const marks[] = {
-	"opaque",      "whiteout",	 "origin",	"nlink", "impure",
-	"redirect",    "metacopy",	 "upper",	"uuid",	 "protattr",
-	"plyfs.stack", "overlay.opaque", "plyfs.kept",
+	"opaque", "whiteout", "origin",	  "nlink",	 "impure",	   "redirect",	 "metacopy",
+	"upper",  "uuid",     "protattr", "plyfs.stack", "overlay.opaque", "plyfs.kept",
 };
 #define NMARKS 13
 
