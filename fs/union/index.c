@@ -15,6 +15,7 @@
 #include "union/fill.h"
 #include "union/linkcount.h"
 #include "union/lowerdata.h"
+#include "union/origin.h"
 #include "union/remove.h"
 #include "union/settle.h"
 
@@ -51,18 +52,30 @@ static int write_links(struct ply_union *u, int fd, const char *name, int32_t ex
 	return ply_upper_set_mark(&u->upper, fd, name, PLY_MARK_NLINK, value, (size_t)n);
 }
 
-/* "U" and the difference to the upper inode's count, or "L" and that to the lower's. */
-static int32_t read_links(struct ply_union *u, const char *entry, const struct statx *upper,
-			  uint32_t lower_links)
+/* "U" and the difference to the upper inode's count, or "L" and that to the lower's. 0 or -errno. */
+static int read_links(struct ply_union *u, const char *entry, const struct statx *upper,
+		      uint32_t lower_links, int32_t *extra)
 {
 	char value[16] = "";
 	ssize_t n = ply_upper_get_mark(&u->upper, u->upper.index, entry, PLY_MARK_NLINK, value,
 				       sizeof(value) - 1);
-	int32_t diff = n > 1 ? (int32_t)strtol(value + 1, NULL, 10) : -1;
 
+	if (n < 0 && n != -ENODATA && n != -EOPNOTSUPP && n != -ERANGE)
+		return (int)n;
+	*extra = n > 1 ? (int32_t)strtol(value + 1, NULL, 10) : -1;
 	if (value[0] == 'L')
-		return (int32_t)lower_links + diff - (int32_t)upper->stx_nlink;
-	return diff;
+		*extra += (int32_t)lower_links - (int32_t)upper->stx_nlink;
+	return 0;
+}
+
+/* The inode of an entry: 1, 0 for none or -errno. */
+static int look(struct ply_union *u, const char *entry, struct statx *upper)
+{
+	int err = sys_statx(u->upper.index, entry, STATX_BASIC_STATS, upper);
+
+	if (err == -ENOENT || err == -ENAMETOOLONG)
+		return 0;
+	return err ? err : 1;
 }
 
 /* Its descriptor; -EOPNOTSUPP where there can be none. */
@@ -135,29 +148,32 @@ void ply_index_drop(struct ply_union *u, struct ply_node *node)
 	ply_name_remove_dead(u, record);
 }
 
-/* A node for the inode of an index entry, found by a lower name. */
-static struct ply_node *new_indexed(struct ply_union *u, const char *entry,
-				    const struct statx *upper, const struct statx *lower,
-				    unsigned layer, struct ply_lowerdata *data)
+/* A node for the inode of an index entry, found by a lower name; takes the data over. 0 or -errno. */
+static int new_indexed(struct ply_union *u, const char *entry, const struct statx *upper,
+		       const struct ply_index_lower *lower, struct ply_lowerdata *data,
+		       struct ply_node **out)
 {
-	struct ply_node *node = ply_node_new(u, upper->stx_mode, NULL), *other;
+	struct ply_node *node = ply_node_new(u, upper->stx_mode, NULL);
+	int err;
 
 	if (!node) {
 		free(data);
-		return NULL;
+		return -ENOMEM;
 	}
 	node->lowerdata = data;
-	node->layer = (uint16_t)layer;
-	node->ino = ply_ino_map(u, lower);
+	node->layer = (uint16_t)lower->layer;
+	node->ino = ply_ino_map(u, lower->stx);
 	node->has_origin = 1;
 	atomic_init(&node->state, ply_lowerdata_state(data));
-	if (add_way(u, node, entry)) {
+	err = read_links(u, entry, upper, lower->stx->stx_nlink, &node->extra_links);
+	if (!err)
+		err = add_way(u, node, entry);
+	if (err) {
 		ply_node_unref(u, node);
-		return NULL;
+		return err;
 	}
-	node->extra_links = read_links(u, entry, upper, lower->stx_nlink);
-	other = ply_inode_add(u, node, PLY_UPPER, upper);
-	if (other != node) {
+	*out = ply_inode_add(u, node, PLY_UPPER, upper);
+	if (*out != node) {
 		ply_node_unref(u, node);
 	} else if (data) {
 		ply_fill_recover(u, data, u->upper.index, entry, NULL);
@@ -165,12 +181,12 @@ static struct ply_node *new_indexed(struct ply_union *u, const char *entry,
 		ply_settle_add(u, node);
 		pthread_mutex_unlock(&node->lock);
 	}
-	return other;
+	return 0;
 }
 
 /* Every name of the lower file leads to its data, if the entry's inode has none. */
-static int find_data(struct ply_union *u, const char *entry, struct ply_node *dir, unsigned layer,
-		     const char *name, const struct statx *lower, struct ply_lowerdata **data)
+static int find_data(struct ply_union *u, const char *entry, const struct ply_index_lower *lower,
+		     struct ply_lowerdata **data)
 {
 	int marked =
 		ply_mark_metacopy(&u->layers[PLY_UPPER], u->upper.index, entry, u->filled.boot);
@@ -182,7 +198,9 @@ static int find_data(struct ply_union *u, const char *entry, struct ply_node *di
 	}
 	if (marked <= 0)
 		return marked;
-	err = *data ? 0 : ply_lowerdata_of_name(u, dir, layer, name, lower, data);
+	err = *data ? 0
+		    : ply_lowerdata_of_name(u, lower->dir, lower->layer, lower->name, lower->stx,
+					    data);
 	if (!err) {
 		(*data)->was_found = 1;
 		(*data)->filled = (marked & PLY_METACOPY_FILLED) != 0;
@@ -191,33 +209,45 @@ static int find_data(struct ply_union *u, const char *entry, struct ply_node *di
 	return err;
 }
 
-struct ply_node *ply_index_find(struct ply_union *u, struct ply_node *dir, const char *name,
-				unsigned layer, const struct statx *lower,
-				struct ply_lowerdata **data)
+/* The name of the entry that it would have: 1, 0 where it has none or -errno. */
+static int name_entry(struct ply_union *u, const struct ply_index_lower *lower,
+		      char entry[PLY_FH_TEXT])
+{
+	struct ply_fd *fd;
+	struct ply_fh fh;
+	int res = ply_dir_open(u, lower->dir, lower->layer, &fd);
+
+	if (res)
+		return ply_is_trouble(res) ? res : 0;
+	res = ply_mark_encode(&u->layers[lower->layer], fd->fd, lower->name, &fh);
+	ply_fd_put(u->fds, fd);
+	if (res < 0)
+		return ply_is_trouble(res) ? res : 0;
+	ply_fh_text(&fh, entry);
+	return 1;
+}
+
+int ply_index_find(struct ply_union *u, const struct ply_index_lower *lower,
+		   struct ply_lowerdata **data, struct ply_node **out)
 {
 	char entry[PLY_FH_TEXT];
-	struct ply_node *node;
-	struct ply_fd *fd;
 	struct statx upper;
-	struct ply_fh fh;
-	int len;
+	int res = u->upper.index < 0 ? 0 : name_entry(u, lower, entry);
 
-	if (u->upper.index < 0 || ply_dir_open(u, dir, layer, &fd))
-		return NULL;
-	len = ply_mark_encode(&u->layers[layer], fd->fd, name, &fh);
-	ply_fd_put(u->fds, fd);
-	if (len < 0)
-		return NULL;
-	ply_fh_text(&fh, entry);
-	if (sys_statx(u->upper.index, entry, STATX_BASIC_STATS, &upper) ||
-	    (upper.stx_mode & S_IFMT) != (lower->stx_mode & S_IFMT))
-		return NULL;
-	node = ply_inode_find(u, PLY_UPPER, &upper);
-	if (node || find_data(u, entry, dir, layer, name, lower, data))
-		return node;
-	node = new_indexed(u, entry, &upper, lower, layer, *data);
+	*out = NULL;
+	if (res > 0)
+		res = look(u, entry, &upper);
+	if (res <= 0 || (upper.stx_mode & S_IFMT) != (lower->stx->stx_mode & S_IFMT))
+		return res < 0 ? res : 0;
+	*out = ply_inode_find(u, PLY_UPPER, &upper);
+	if (*out)
+		return 0;
+	res = find_data(u, entry, lower, data);
+	if (res)
+		return res;
+	res = new_indexed(u, entry, &upper, lower, *data, out);
 	*data = NULL;
-	return node;
+	return res;
 }
 
 int ply_index_attach_upper(struct ply_union *u, struct ply_node *node, const struct ply_fh *origin,
@@ -225,15 +255,18 @@ int ply_index_attach_upper(struct ply_union *u, struct ply_node *node, const str
 {
 	char entry[PLY_FH_TEXT];
 	struct statx stx;
+	int res;
 
 	if (u->upper.index < 0)
 		return 0;
 	ply_fh_text(origin, entry);
-	if (sys_statx(u->upper.index, entry, STATX_INO, &stx) || stx.stx_ino != upper->stx_ino)
-		return 0;
-	if (add_way(u, node, entry) == 0)
-		node->extra_links = read_links(u, entry, upper, lower_links);
-	return 1;
+	res = look(u, entry, &stx);
+	if (res <= 0 || stx.stx_ino != upper->stx_ino)
+		return res < 0 ? res : 0;
+	res = read_links(u, entry, upper, lower_links, &node->extra_links);
+	if (!res)
+		res = add_way(u, node, entry);
+	return res ? res : 1;
 }
 
 void ply_index_save(struct ply_union *u, struct ply_node *node)
@@ -279,11 +312,14 @@ static int is_needed(void *arg, const char *entry, unsigned char type, uint64_t 
 	struct ply_union *u = arg;
 	struct statx upper;
 	int err = sys_statx(u->upper.index, entry, STATX_BASIC_STATS, &upper);
+	int32_t extra;
 
 	(void)ino;
+	if (!err && type != DT_DIR)
+		err = read_links(u, entry, &upper, LINKS_MANY, &extra);
 	if (err || type == DT_DIR)
 		return err;
-	return read_links(u, entry, &upper, LINKS_MANY) >= 0;
+	return extra >= 0;
 }
 
 static int remove_entry(void *arg, const char *entry, unsigned char type, uint64_t ino)

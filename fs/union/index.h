@@ -28,14 +28,21 @@ int ply_index_add(struct ply_union *u, struct ply_node *node, const struct ply_f
 void ply_index_drop(struct ply_union *u, struct ply_node *node);
 
 /*
- * For a lower file with several links, found as name of dir: the node of its upper inode with one more
- * reference, or NULL when it has not been brought up. dir->lock is held. *below is where the lower file's data is, if that
- * has the mark metacopy; what the node takes is NULL afterwards.
+ * For a lower file with several links, found as name of dir in a layer.
  */
-struct ply_node *ply_index_find(struct ply_union *u, struct ply_node *dir, const char *name,
-				unsigned layer, const struct statx *lower,
-				struct ply_lowerdata **data);
-/* For an upper file with several links and an origin, new as a node: its entry, if it has one, becomes a way to it. 1 if it has. */
+struct ply_index_lower {
+	struct ply_node *dir;
+	const char *name;
+	unsigned layer;
+	const struct statx *stx;
+};
+/*
+ * In *out the node of its upper inode with one more reference, or NULL when it has not been brought up. dir->lock is held.
+ * *data is where the lower file's data is, if that has the mark metacopy; what the node takes is NULL afterwards. 0 or -errno.
+ */
+int ply_index_find(struct ply_union *u, const struct ply_index_lower *lower,
+		   struct ply_lowerdata **data, struct ply_node **out);
+/* For an upper file with several links and an origin, new as a node: its entry, if it has one, becomes a way to it. 1 if it has, 0 or -errno. */
 int ply_index_attach_upper(struct ply_union *u, struct ply_node *node, const struct ply_fh *origin,
 			   const struct statx *upper, uint32_t lower_links);
 

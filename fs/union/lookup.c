@@ -90,28 +90,30 @@ static struct ply_node *add_linked(struct ply_union *u, struct ply_node *dir, co
 	return used;
 }
 
-/* Fills a new node from what was found; the node to use instead if another lookup was faster. */
-static struct ply_node *describe(struct ply_union *u, struct ply_node *dir, const char *name,
-				 struct ply_answer *f, struct ply_node *node)
+/* Fills a new node from what was found; in *used the one to use instead if another lookup was faster. 0 or -errno. */
+static int describe(struct ply_union *u, struct ply_node *dir, const char *name,
+		    struct ply_answer *f, struct ply_node *node, struct ply_node **used)
 {
-	if (f->dir) {
-		if (!f->dir->nlowers) {
-			node->layer = PLY_UPPER;
-			ply_origin_set_ino(u, dir, name, node, &f->stx);
-			return node;
-		}
+	int err;
+
+	*used = node;
+	if (f->dir && f->dir->nlowers) {
 		node->layer = f->dir->lowers[0].layer;
 		/* That of the topmost lower part, so that a copy-up changes nothing. */
 		node->ino = ply_ino_map(u, &f->below);
-		return node;
+		return 0;
 	}
-	node->layer = (uint16_t)f->layer;
-	if (f->in_upper)
-		atomic_init(&node->state, ply_lowerdata_state(f->data));
-	node->lowerdata = f->data;
-	f->data = NULL;
-	ply_origin_set_ino(u, dir, name, node, &f->stx);
-	return f->stx.stx_nlink > 1 ? add_linked(u, dir, name, f, node) : node;
+	node->layer = f->dir ? PLY_UPPER : (uint16_t)f->layer;
+	if (!f->dir) {
+		if (f->in_upper)
+			atomic_init(&node->state, ply_lowerdata_state(f->data));
+		node->lowerdata = f->data;
+		f->data = NULL;
+	}
+	err = ply_origin_set_ino(u, dir, name, node, &f->stx);
+	if (!err && !f->dir && f->stx.stx_nlink > 1)
+		*used = add_linked(u, dir, name, f, node);
+	return err;
 }
 
 /* What a crash left, or the kernel. */
@@ -134,35 +136,55 @@ static void recover(struct ply_union *u, struct ply_node *dir, const char *name,
 	ply_fd_put(u->fds, fd);
 }
 
+/* A new node of what was found, or the one that another lookup has made meanwhile. f->dir is taken over. */
+static int make_node(struct ply_union *u, struct ply_node *dir, const char *name,
+		     struct ply_answer *f, struct ply_node **out)
+{
+	struct ply_node *node = ply_node_new(u, f->stx.stx_mode, f->dir);
+	int err;
+
+	if (!node) {
+		ply_answer_free(f);
+		return -ENOMEM;
+	}
+	err = describe(u, dir, name, f, node, out);
+	if (err || *out != node)
+		ply_node_unref(u, node);
+	if (!err && *out == node && node->lowerdata && f->in_upper) {
+		recover(u, dir, name, node->lowerdata, f);
+		settle_later(u, node);
+	}
+	return err;
+}
+
+/* The node by another name of the same file, in *out, or NULL. */
+static int find_linked(struct ply_union *u, struct ply_node *dir, const char *name,
+		       struct ply_answer *f, struct ply_node **out)
+{
+	const struct ply_index_lower lower = { dir, name, f->layer, &f->stx };
+
+	*out = NULL;
+	/* An upper file may have lost its other names since its node was made. */
+	if (!f->dir && (f->in_upper || f->stx.stx_nlink > 1))
+		*out = ply_inode_find(u, f->layer, &f->stx);
+	if (*out || f->dir || f->in_upper || f->stx.stx_nlink < 2)
+		return 0;
+	return ply_index_find(u, &lower, &f->data, out);
+}
+
 /* The node of what was found: new, or of another name of the same file. dir->lock is held. */
 static int attach(struct ply_union *u, struct ply_node *dir, const char *name, struct ply_answer *f,
 		  struct ply_node **out)
 {
-	struct ply_node *node = NULL, *used;
-	int err;
+	struct ply_node *node;
+	int err = find_linked(u, dir, name, f, &node);
 
-	/* An upper file may have lost its other names since its node was made. */
-	if (!f->dir && (f->in_upper || f->stx.stx_nlink > 1))
-		node = ply_inode_find(u, f->layer, &f->stx);
-	if (!node && !f->dir && !f->in_upper && f->stx.stx_nlink > 1)
-		node = ply_index_find(u, dir, name, f->layer, &f->stx, &f->data);
-	if (!node) {
-		node = ply_node_new(u, f->stx.stx_mode, f->dir);
-		if (!node) {
-			ply_answer_free(f);
-			return -ENOMEM;
-		}
-		used = describe(u, dir, name, f, node);
-		if (used != node)
-			ply_node_unref(u, node);
-		if (used == node && node->lowerdata && f->in_upper) {
-			recover(u, dir, name, node->lowerdata, f);
-			settle_later(u, node);
-		}
-		node = used;
-	}
+	if (!err && !node)
+		err = make_node(u, dir, name, f, &node);
 	free(f->data);
 	f->data = NULL;
+	if (err)
+		return err;
 	err = ply_name_add(u, node, dir, name, f->in_upper ? PLY_NAME_UPPER : 0, NULL);
 	if (err) {
 		ply_node_unref(u, node);

@@ -23,28 +23,51 @@ int ply_origin_is_impure(struct ply_union *u, struct ply_node *dir, int fd)
 	return atomic_load_explicit(known, memory_order_relaxed) == PLY_YES;
 }
 
+/* Is it what a layer has by the name? 1, 0 or -errno. */
+static int is_at(struct ply_union *u, struct ply_node *dir, unsigned layer, const char *name,
+		 const struct ply_fh *origin, struct statx *stx)
+{
+	struct ply_fd *fd;
+	struct ply_fh fh;
+	int err = ply_dir_open(u, dir, layer, &fd), is_same = 0;
+
+	if (err)
+		return ply_is_trouble(err) ? err : 0;
+	err = ply_mark_encode(&u->layers[layer], fd->fd, name, &fh);
+	if (err > 0) {
+		is_same = ply_same_handle(&fh, origin);
+		err = is_same ? sys_statx(fd->fd, name, STATX_INO | STATX_NLINK, stx) : 0;
+	}
+	ply_fd_put(u->fds, fd);
+	if (err)
+		return ply_is_trouble(err) ? err : 0;
+	return is_same;
+}
+
 /* The origin is mostly what a lower layer has by the same name. */
 static int find_beside(struct ply_union *u, struct ply_node *dir, const char *name,
 		       const struct ply_fh *origin, struct statx *stx)
 {
-	for (int i = 0; i < ply_dir_nlowers(dir->dir); i++) {
-		unsigned layer = dir->dir->lowers[i].layer;
-		struct ply_fd *fd;
-		struct ply_fh fh;
-		int err = ply_dir_open(u, dir, layer, &fd);
+	int found = 0;
 
-		if (err)
-			return err;
-		err = ply_mark_encode(&u->layers[layer], fd->fd, name, &fh);
-		if (err > 0 && ply_same_handle(&fh, origin))
-			err = sys_statx(fd->fd, name, STATX_INO | STATX_NLINK, stx);
-		else
-			err = -ENOENT;
-		ply_fd_put(u->fds, fd);
-		if (!err)
-			return 0;
-	}
-	return -ENOENT;
+	for (int i = 0; i < ply_dir_nlowers(dir->dir) && !found; i++)
+		found = is_at(u, dir, dir->dir->lowers[i].layer, name, origin, stx);
+	return found;
+}
+
+static int decode(struct ply_union *u, unsigned layer, const struct ply_fh *origin,
+		  struct statx *stx)
+{
+	struct ply_fd *fd;
+	int err = ply_dir_open(u, u->root, layer, &fd);
+
+	if (err)
+		return err;
+	do
+		err = ply_mark_decode(&u->layers[layer], fd->fd, origin, stx);
+	while ((err == -EMFILE || err == -ENFILE) && ply_fdcache_shrink(u->fds));
+	ply_fd_put(u->fds, fd);
+	return err;
 }
 
 /* A file that was moved since: by its handle, on each file system of the stack. Needs privilege. */
@@ -52,48 +75,61 @@ static int find_by_handle(struct ply_union *u, const struct ply_fh *origin, stru
 {
 	for (unsigned i = 1; i < u->nlayers; i++) {
 		struct ply_layer *layer = &u->layers[i];
-		struct ply_fd *fd;
 		int err;
 
 		if (ply_layer_lacks(layer, PLY_LACKS_OPEN_HANDLE) ||
 		    memcmp(layer->uuid, origin->uuid, sizeof(layer->uuid)))
 			continue;
-		err = ply_dir_open(u, u->root, i, &fd);
-		if (err)
+		err = decode(u, i, origin, stx);
+		if (!err)
+			return 1;
+		if (ply_is_trouble(err))
 			return err;
-		err = ply_mark_decode(layer, fd->fd, origin, stx);
-		ply_fd_put(u->fds, fd);
-		if (!err || err == -ESTALE)
-			return err;
+		if (err == -ESTALE)
+			break;
 	}
-	return -ENOENT;
+	return 0;
 }
 
-void ply_origin_set_ino(struct ply_union *u, struct ply_node *dir, const char *name,
-			struct ply_node *node, const struct statx *stx)
+/* The length of the mark, 0 for none or -errno. */
+static int read_origin(struct ply_union *u, struct ply_node *dir, const char *name,
+		       struct ply_fh *origin)
 {
-	struct ply_fh origin;
-	struct statx lower;
 	struct ply_fd *fd;
-	int len = 0, is_found, has_all_names = 0;
+	int res = ply_dir_open(u, dir, PLY_UPPER, &fd);
+
+	if (res)
+		return res;
+	res = ply_origin_is_impure(u, dir, fd->fd);
+	if (res > 0)
+		res = ply_mark_origin(&u->layers[PLY_UPPER], fd->fd, name, origin);
+	ply_fd_put(u->fds, fd);
+	return res;
+}
+
+int ply_origin_set_ino(struct ply_union *u, struct ply_node *dir, const char *name,
+		       struct ply_node *node, const struct statx *stx)
+{
+	struct statx lower = { 0 };
+	struct ply_fh origin;
+	int found, has_all_names = 0;
 
 	node->ino = ply_ino_map(u, stx);
-	if (!ply_node_in_upper(node) || ply_dir_open(u, dir, PLY_UPPER, &fd))
-		return;
-	if (ply_origin_is_impure(u, dir, fd->fd) > 0)
-		len = ply_mark_origin(&u->layers[PLY_UPPER], fd->fd, name, &origin);
-	ply_fd_put(u->fds, fd);
-	if (len <= 0)
-		return;
+	found = ply_node_in_upper(node) ? read_origin(u, dir, name, &origin) : 0;
+	if (found <= 0)
+		return found;
 	node->has_origin = 1;
-	lower.stx_nlink = 0;
-	is_found = find_beside(u, dir, name, &origin, &lower) == 0 ||
-		   find_by_handle(u, &origin, &lower) == 0;
-	if (stx->stx_nlink > 1 && !ply_node_is_dir(node))
+	found = find_beside(u, dir, name, &origin, &lower);
+	if (!found)
+		found = find_by_handle(u, &origin, &lower);
+	if (found >= 0 && stx->stx_nlink > 1 && !ply_node_is_dir(node))
 		has_all_names = ply_index_attach_upper(u, node, &origin, stx, lower.stx_nlink);
+	if (found < 0 || has_all_names < 0)
+		return found < 0 ? found : has_all_names;
 	/* Without an entry the other names of a hard link are another file, and show that number. */
-	if (is_found && (ply_node_is_dir(node) || lower.stx_nlink == 1 || has_all_names))
+	if (found && (ply_node_is_dir(node) || lower.stx_nlink == 1 || has_all_names))
 		node->ino = ply_ino_map(u, &lower);
+	return 0;
 }
 
 int ply_origin_write(struct ply_union *u, const struct ply_place *lower, int fd, const char *name,

@@ -5,11 +5,19 @@
 #ifndef PLY_UNION_ORIGIN_H
 #define PLY_UNION_ORIGIN_H
 
+#include <errno.h>
+
 #include "union/node.h"
 
-/* Sets the number that the union shows for a file found under name: node->ino and has_origin. */
-void ply_origin_set_ino(struct ply_union *u, struct ply_node *dir, const char *name,
-			struct ply_node *node, const struct statx *stx);
+/* An error that does not just say that there is no such inode or handle, or none to be had. */
+static inline int ply_is_trouble(int err)
+{
+	return err == -EIO || err == -ENOMEM || err == -EMFILE || err == -ENFILE;
+}
+
+/* Sets the number that the union shows for a file found under name: node->ino and has_origin. 0 or -errno. */
+int ply_origin_set_ino(struct ply_union *u, struct ply_node *dir, const char *name,
+		       struct ply_node *node, const struct statx *stx);
 /*
  * Writes the mark of the lower file at lower on what is built at fd/name. 1 when it was written: the
  * directory it goes to must be made impure; 0 where handles or marks are not to be had; or -errno.

@@ -289,7 +289,8 @@ static void put_default_acl(struct bed *b, const char *path)
 	struct acl acl = make_acl(1, 0777777);
 
 	put_dir(b, path);
-	assert_int_equal(setxattr(bed_path(b, "%s", path), PLY_ACL_DEFAULT, &acl, ACL_SIZE(&acl), 0),
+	assert_int_equal(setxattr(bed_path(b, "%s", path), PLY_ACL_DEFAULT, &acl, ACL_SIZE(&acl),
+				  0),
 			 0);
 }
 

@@ -358,7 +358,8 @@ static void test_what_cannot_be_searched_keeps_no_other_file_from_being_settled(
 	assert_int_equal(chmod(bed_path(b, "up/a"), 0), 0);
 	put_dir(b, "up/m");
 	put_dir(b, "l0/m");
-	put_xattr(b, "up/m", geteuid() ? "user.overlay.redirect" : "trusted.overlay.redirect", "a/b");
+	put_xattr(b, "up/m", geteuid() ? "user.overlay.redirect" : "trusted.overlay.redirect",
+		  "a/b");
 	bed_open(b, 1, 0, NULL);
 	assert_true(b->u->must_find);
 	settle(b);

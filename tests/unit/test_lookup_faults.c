@@ -103,6 +103,7 @@ static int is_same(const struct answer *a, const struct answer *b)
 struct question {
 	void (*ask)(struct bed *b, const char *name, struct answer *a);
 	const char *name;
+	void (*open)(struct bed *b);
 };
 
 static int ask_with_faults(struct bed *b, const struct question *q)
@@ -111,7 +112,7 @@ static int ask_with_faults(struct bed *b, const struct question *q)
 	unsigned calls;
 	int faults = 0;
 
-	open_stack(b);
+	q->open(b);
 	count_calls();
 	q->ask(b, q->name, &wanted);
 	calls = stop_failing();
@@ -120,7 +121,7 @@ static int ask_with_faults(struct bed *b, const struct question *q)
 	for (unsigned n = 1; n <= calls; n++) {
 		const char *call;
 
-		open_stack(b);
+		q->open(b);
 		fail_call(n, -EIO);
 		q->ask(b, q->name, &got);
 		stop_failing();
@@ -148,7 +149,50 @@ static void test_what_cannot_be_asked_is_an_error(void **state)
 
 	make_stack(b);
 	for (size_t i = 0; i < NAMES; i++)
-		faults += ask_with_faults(b, &(struct question){ ask, names[i] });
+		faults += ask_with_faults(b, &(struct question){ ask, names[i], open_stack });
+	assert_int_equal(faults, 0);
+}
+
+static void ask_number(struct bed *b, const char *name, struct answer *a)
+{
+	struct statx attr = { 0 };
+
+	memset(a, 0, sizeof(*a));
+	a->err = u_stat(b, name, &attr);
+	if (!a->err)
+		snprintf(a->text, sizeof(a->text), "number %llu, %u links",
+			 (unsigned long long)attr.stx_ino, attr.stx_nlink);
+}
+
+static void open_again(struct bed *b)
+{
+	bed_open(b, 2, 0, NULL);
+}
+
+/* Of what was brought up, and moved. */
+static void test_a_number_that_cannot_be_asked_is_an_error(void **state)
+{
+	static const char *const moved[] = { "m/l", "m/g", "m/a", "sub/b", "m/dir" };
+	const struct ply_setattr chown = { .valid = PLY_SET_UID, .uid = 7 };
+	struct bed *b = *state;
+	int faults = 0;
+
+	make_stack(b);
+	put_symlink(b, "l1/l", "target");
+	put_file(b, "l1/g", "g");
+	bed_open(b, 2, 0, NULL);
+	assert_ok(u_set(b, "l", &chown));
+	assert_ok(u_rename(b, "l", "m/l", 0));
+	assert_ok(u_rename(b, "g", "m/g", 0));
+	assert_ok(u_rename(b, "a", "m/a", 0));
+	assert_ok(u_write(b, "sub/b", "LINKED", 0));
+	assert_ok(u_rename(b, "c", "m/dir", 0));
+	bed_close(b);
+	for (size_t i = 0; i < sizeof(moved) / sizeof(moved[0]); i++) {
+		faults +=
+			ask_with_faults(b, &(struct question){ ask_number, moved[i], open_again });
+		faults += ask_with_faults(b, &(struct question){ ask, moved[i], open_again });
+	}
 	assert_int_equal(faults, 0);
 }
 
@@ -162,7 +206,7 @@ static void test_what_cannot_be_listed_is_an_error(void **state)
 
 	make_stack(b);
 	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++)
-		faults += ask_with_faults(b, &(struct question){ list, dirs[i] });
+		faults += ask_with_faults(b, &(struct question){ list, dirs[i], open_stack });
 	assert_int_equal(faults, 0);
 }
 
@@ -170,6 +214,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		bed_test(test_what_cannot_be_asked_is_an_error),
+		bed_test(test_a_number_that_cannot_be_asked_is_an_error),
 		bed_test(test_what_cannot_be_listed_is_an_error),
 	};
 
