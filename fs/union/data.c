@@ -133,7 +133,7 @@ mode_t ply_kill_bits(mode_t mode, enum ply_kill kill)
 
 	if (!S_ISREG(mode))
 		return 0;
-	if ((mode & S_IXGRP) || (kill == PLY_KILL_SGID_TOO && !bits))
+	if ((mode & S_IXGRP) || kill == PLY_KILL_SGID_TOO)
 		bits |= mode & S_ISGID;
 	return bits;
 }

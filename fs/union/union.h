@@ -234,7 +234,7 @@ enum ply_set_flags {
 	PLY_SET_MTIME_NOW = 1 << 7,
 	/* Drop set-uid, set-gid of an executable group, security.capability. */
 	PLY_SET_KILL_PRIV = 1 << 8,
-	/* With it: set-gid without group execution falls as well, where there is no set-uid bit. */
+	/* With it: set-gid without group execution falls as well. */
 	PLY_SET_KILL_SGID = 1 << 9,
 };
 
