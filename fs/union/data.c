@@ -254,7 +254,7 @@ static ssize_t write_patch(int fd, const struct ply_patch *p, unsigned flags)
 	size_t done;
 	int err = ply_write_all(fd, p->buf, p->size, p->off, &done);
 
-	if (!err || (done && !(flags & PLY_WRITE_KEEP_TIMES)))
+	if (!err || (done && !(flags & (PLY_WRITE_KEEP_TIMES | PLY_WRITE_WHOLE))))
 		return (ssize_t)done;
 	return err;
 }

@@ -77,8 +77,7 @@ static int drops_sgid(fuse_req_t req, struct ply_node *node, int is_announced)
 	struct statx attr;
 	int member;
 
-	if (ply_getattr(w->cfg.u, node, &attr) ||
-	    (attr.stx_mode & (S_ISGID | S_IXGRP)) != S_ISGID)
+	if (ply_getattr(w->cfg.u, node, &attr) || (attr.stx_mode & (S_ISGID | S_IXGRP)) != S_ISGID)
 		return 0;
 	member = is_in_group(req, ply_ids_show_group(w->cfg.ids, attr.stx_gid));
 	/* Where it is all that may fall, the kernel has found that it does. */
