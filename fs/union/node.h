@@ -45,8 +45,8 @@ struct ply_name {
 	struct ply_node *node;
 	struct ply_name *next; /* other names of the node; tree */
 	uint8_t len;
-	uint8_t dead;	  /* removed from the union; tree */
-	uint8_t in_upper; /* the upper has this node by this name; node->lock */
+	uint8_t dead;	   /* removed from the union; tree */
+	uint8_t in_upper;  /* the upper has this node by this name; node->lock */
 	uint8_t elsewhere; /* it names the lower inode, in another layer than node->layer; tree */
 	char text[];
 };
@@ -308,8 +308,8 @@ void ply_entry_give(struct ply_union *u, struct ply_entry *entry);
 
 /* Gives node a name, by which others may find it at once. -ENOMEM. */
 enum ply_name_how {
-	PLY_NAME_FIRST = 1 << 0, /* before its other names; node->lock is held */
-	PLY_NAME_UPPER = 1 << 1, /* the upper has the node by this name */
+	PLY_NAME_FIRST = 1 << 0,     /* before its other names; node->lock is held */
+	PLY_NAME_UPPER = 1 << 1,     /* the upper has the node by this name */
 	PLY_NAME_ELSEWHERE = 1 << 2, /* not in node->layer, but in another lower layer */
 };
 int ply_name_add(struct ply_union *u, struct ply_node *node, struct ply_node *dir, const char *name,

@@ -8,8 +8,8 @@
 #include "wire/proto.h"
 
 static const uint64_t always =
-	FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_MAX_PAGES | FUSE_INIT_EXT |
-	FUSE_PARALLEL_DIROPS | FUSE_CACHE_SYMLINKS |
+	FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_MAX_PAGES | FUSE_INIT_EXT | FUSE_PARALLEL_DIROPS |
+	FUSE_CACHE_SYMLINKS |
 	/* ACLs that take the set-gid bit away say so; SETXATTR is read by ourselves. */
 	FUSE_SETXATTR_EXT |
 	/*
