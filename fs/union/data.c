@@ -141,7 +141,7 @@ mode_t ply_kill_bits(mode_t mode, enum ply_kill kill)
 
 	if (!S_ISREG(mode))
 		return 0;
-	if ((mode & S_IXGRP) || (kill == PLY_KILL_SGID_TOO && !bits))
+	if ((mode & S_IXGRP) || kill == PLY_KILL_SGID_TOO)
 		bits |= mode & S_ISGID;
 	return bits;
 }
@@ -259,7 +259,7 @@ static ssize_t write_patch(int fd, const struct ply_patch *p, unsigned flags)
 	size_t done;
 	int err = ply_write_all(fd, p->buf, p->size, p->off, &done);
 
-	if (!err || (done && !(flags & PLY_WRITE_KEEP_TIMES)))
+	if (!err || (done && !(flags & (PLY_WRITE_KEEP_TIMES | PLY_WRITE_WHOLE))))
 		return (ssize_t)done;
 	return err;
 }

@@ -12,16 +12,16 @@ static dev_t stx_dev(const struct statx *stx)
 	return (dev_t)stx->stx_dev_major << 32 | stx->stx_dev_minor;
 }
 
-static uint64_t key_of(unsigned layer, dev_t dev, uint64_t ino)
+static uint64_t key_of(int in_upper, dev_t dev, uint64_t ino)
 {
-	uint64_t key[3] = { layer, dev, ino };
+	uint64_t key[3] = { (uint64_t)in_upper, dev, ino };
 
 	return XXH3_64bits(key, sizeof(key));
 }
 
 static uint64_t inode_key(unsigned layer, const struct statx *stx)
 {
-	return key_of(layer, stx_dev(stx), stx->stx_ino);
+	return key_of(layer == PLY_UPPER, stx_dev(stx), stx->stx_ino);
 }
 
 /* With one more reference. */
@@ -32,7 +32,7 @@ static struct ply_node *find_locked(struct ply_union *u, unsigned layer, const s
 	for (; link; link = ply_table_next(link)) {
 		struct ply_inode *inode = ply_container(link, struct ply_inode, link);
 
-		if (inode->layer == layer && inode->ino == stx->stx_ino &&
+		if (inode->in_upper == (layer == PLY_UPPER) && inode->ino == stx->stx_ino &&
 		    inode->dev == stx_dev(stx)) {
 			inode->node->refs++;
 			return inode->node;
@@ -60,7 +60,7 @@ struct ply_node *ply_inode_add(struct ply_union *u, struct ply_node *node, unsig
 	if (!inode)
 		return node;
 	inode->node = node;
-	inode->layer = (uint16_t)layer;
+	inode->in_upper = layer == PLY_UPPER;
 	inode->ino = stx->stx_ino;
 	inode->dev = stx_dev(stx);
 	inode->links = stx->stx_nlink;
@@ -86,13 +86,13 @@ void ply_inode_move(struct ply_union *u, struct ply_node *node, unsigned layer,
 		return;
 	pthread_mutex_lock(&u->tree);
 	ply_table_remove(&u->inodes, &inode->link);
-	inode->layer = (uint16_t)layer;
+	inode->in_upper = layer == PLY_UPPER;
 	if (stx) {
 		inode->dev = stx_dev(stx);
 		inode->ino = stx->stx_ino;
 		inode->links = stx->stx_nlink;
 	}
-	ply_table_add(&u->inodes, &inode->link, key_of(layer, inode->dev, inode->ino));
+	ply_table_add(&u->inodes, &inode->link, key_of(inode->in_upper, inode->dev, inode->ino));
 	pthread_mutex_unlock(&u->tree);
 }
 

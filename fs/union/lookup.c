@@ -172,6 +172,14 @@ static int find_linked(struct ply_union *u, struct ply_node *dir, const char *na
 	return ply_index_find(u, &lower, &f->data, out);
 }
 
+/* How node has the name by which it was found. */
+static int how_named(const struct ply_node *node, const struct ply_answer *f)
+{
+	if (f->in_upper)
+		return PLY_NAME_UPPER;
+	return !f->dir && f->layer != node->layer ? PLY_NAME_ELSEWHERE : 0;
+}
+
 /* The node of what was found: new, or of another name of the same file. dir->lock is held. */
 static int attach(struct ply_union *u, struct ply_node *dir, const char *name, struct ply_answer *f,
 		  struct ply_node **out)
@@ -185,7 +193,7 @@ static int attach(struct ply_union *u, struct ply_node *dir, const char *name, s
 	f->data = NULL;
 	if (err)
 		return err;
-	err = ply_name_add(u, node, dir, name, f->in_upper ? PLY_NAME_UPPER : 0, NULL);
+	err = ply_name_add(u, node, dir, name, how_named(node, f), NULL);
 	if (err) {
 		ply_node_unref(u, node);
 		return err;
@@ -273,7 +281,8 @@ static int find_locked(struct ply_union *u, struct ply_node *dir, const char *na
 /* ---- lower layers that change ---- */
 
 /* A lower node: is it what was found now? */
-static int is_same(struct ply_union *u, const struct ply_node *node, const struct ply_answer *f)
+static int is_same(struct ply_union *u, const struct ply_node *node, const struct ply_name *name,
+		   const struct ply_answer *f)
 {
 	const struct ply_dir *d = f->dir;
 
@@ -282,7 +291,7 @@ static int is_same(struct ply_union *u, const struct ply_node *node, const struc
 	if (ply_ino_map(u, d ? &f->below : &f->stx) != node->ino)
 		return 0;
 	if (!d)
-		return f->layer == node->layer;
+		return name->elsewhere == (f->layer != node->layer);
 	for (unsigned i = 0; i < d->nlowers && i < node->dir->nlowers; i++)
 		if (d->lowers[i].layer != node->dir->lowers[i].layer)
 			return 0;
@@ -315,7 +324,7 @@ static void ask_again(struct ply_union *u, struct ply_node *dir, const char *nam
 	if (record) {
 		int err = ply_resolve(u, dir, name, &all, &f);
 
-		is_gone = err ? err == -ENOENT : !is_same(u, *node, &f);
+		is_gone = err ? err == -ENOENT : !is_same(u, *node, record, &f);
 		ply_answer_free(&f);
 	}
 	if (is_gone)

@@ -91,6 +91,7 @@ int ply_name_add(struct ply_union *u, struct ply_node *node, struct ply_node *di
 	if (!name)
 		return -ENOMEM;
 	name->in_upper = (how & PLY_NAME_UPPER) != 0;
+	name->elsewhere = (how & PLY_NAME_ELSEWHERE) != 0;
 	pthread_mutex_lock(&u->tree);
 	hash_name_locked(u, name);
 	tail = &node->names;

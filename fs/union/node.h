@@ -45,8 +45,9 @@ struct ply_name {
 	struct ply_node *node;
 	struct ply_name *next; /* other names of the node; tree */
 	uint8_t len;
-	uint8_t dead;	  /* removed from the union; tree */
-	uint8_t in_upper; /* the upper has this node by this name; node->lock */
+	uint8_t dead;	   /* removed from the union; tree */
+	uint8_t in_upper;  /* the upper has this node by this name; node->lock */
+	uint8_t elsewhere; /* it names the lower inode, in another layer than node->layer; tree */
 	char text[];
 };
 
@@ -153,14 +154,17 @@ static inline void ply_dir_hide_lowers(struct ply_dir *dir)
 	atomic_store_explicit(&dir->hidden, dir->nlowers, memory_order_release);
 }
 
-/* A file with several links is found by its inode, so that all names lead to one node. */
+/*
+ * A file with several links is found by its inode, so that all names lead to one node. Lower layers may have links of
+ * one inode, which are one file as well: the index of hard links, and so the next mount, would know no other.
+ */
 struct ply_inode {
 	struct ply_link link;
 	struct ply_node *node;
 	uint64_t ino;
 	dev_t dev;
 	uint32_t links; /* of a lower one, which do not change */
-	uint16_t layer;
+	uint8_t in_upper;
 };
 
 #define PLY_KEEP_LOCKS 64
@@ -313,8 +317,9 @@ void ply_entry_give(struct ply_union *u, struct ply_entry *entry);
 
 /* Gives node a name, by which others may find it at once. -ENOMEM. */
 enum ply_name_how {
-	PLY_NAME_FIRST = 1 << 0, /* before its other names; node->lock is held */
-	PLY_NAME_UPPER = 1 << 1, /* the upper has the node by this name */
+	PLY_NAME_FIRST = 1 << 0,     /* before its other names; node->lock is held */
+	PLY_NAME_UPPER = 1 << 1,     /* the upper has the node by this name */
+	PLY_NAME_ELSEWHERE = 1 << 2, /* not in node->layer, but in another lower layer */
 };
 int ply_name_add(struct ply_union *u, struct ply_node *node, struct ply_node *dir, const char *name,
 		 unsigned how, struct ply_name **out);

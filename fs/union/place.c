@@ -241,7 +241,7 @@ struct ply_name *ply_upper_name(struct ply_union *u, struct ply_node *node)
 	return name;
 }
 
-/* Any name leads to a lower inode, a removed one too. Other lookups may be adding names. */
+/* Any name in its layer leads to a lower inode, a removed one too. Other lookups may be adding names. */
 struct ply_name *ply_lower_name(struct ply_union *u, struct ply_node *node)
 {
 	struct ply_name *name;
@@ -249,6 +249,8 @@ struct ply_name *ply_lower_name(struct ply_union *u, struct ply_node *node)
 	PLY_ASSERT_LOCKED(&node->lock);
 	pthread_mutex_lock(&u->tree);
 	name = node->names;
+	while (name && name->elsewhere)
+		name = name->next;
 	pthread_mutex_unlock(&u->tree);
 	return name;
 }

@@ -303,7 +303,7 @@ static const struct ply_name *name_to_ask(const struct ply_node *node, int *inde
 	for (const struct ply_name *name = node->names; name; name = name->next) {
 		const struct ply_dir *d = name->parent->dir;
 
-		if (name->dead || (layer == PLY_UPPER && !name->in_upper))
+		if (name->dead || (layer == PLY_UPPER ? !name->in_upper : name->elsewhere))
 			continue;
 		*index = -1;
 		if (layer != PLY_UPPER)

@@ -164,8 +164,6 @@ static void change_file(struct ply_union *u, struct ply_node *node, int is_lower
 		count_on(&node->lowerdata->layer);
 	if (!is_lowered) {
 		count_on(&node->layer);
-		if (node->inode && node->inode->layer != PLY_UPPER)
-			ply_inode_move(u, node, node->inode->layer + 1u, NULL);
 		return;
 	}
 	ply_inode_move(u, node, FIRST_LOWER, NULL);
@@ -175,7 +173,7 @@ static void change_file(struct ply_union *u, struct ply_node *node, int is_lower
 	node->extra_links = 0;
 	atomic_store(&node->unseen, PLY_NONE_UNSEEN);
 	for (struct ply_name *name = node->names; name; name = name->next)
-		name->in_upper = 0;
+		name->in_upper = name->elsewhere = 0;
 }
 
 static int change_node(struct ply_union *u, struct ply_node *node, void *arg)

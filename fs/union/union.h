@@ -234,7 +234,7 @@ enum ply_set_flags {
 	PLY_SET_MTIME_NOW = 1 << 7,
 	/* Drop set-uid, set-gid of an executable group, security.capability. */
 	PLY_SET_KILL_PRIV = 1 << 8,
-	/* With it: set-gid without group execution falls as well, where there is no set-uid bit. */
+	/* With it: set-gid without group execution falls as well. */
 	PLY_SET_KILL_SGID = 1 << 9,
 	/* With a size: the times move, also if it is what the file has. */
 	PLY_SET_SIZE_TIMES = 1 << 10,
@@ -289,10 +289,11 @@ enum ply_write_flags {
 	PLY_WRITE_KILL_PRIV = 1 << 0, /* as PLY_SET_KILL_PRIV, before the data is written */
 	/* Out of a cache whose owner keeps the times, and sets them when they change: they stay as they are. */
 	PLY_WRITE_KEEP_TIMES = 1 << 1,
+	PLY_WRITE_WHOLE = 1 << 2, /* out of a cache that takes no notice of how much was written */
 };
 
 /*
- * Bytes written: size, or fewer when the file system is full, which with KEEP_TIMES is an error. Copies a lower file up
+ * Bytes written: size, or fewer when the file system is full, which with KEEP_TIMES or WHOLE is an error. Copies a lower file up
  * first.
  */
 ssize_t ply_write(struct ply_union *u, struct ply_node *node, const void *buf, size_t size,

@@ -59,6 +59,8 @@ static int tell_inode(struct ply_union *u, const struct step *s, struct ply_wher
 	out->kind = PLY_WHERE_INODE;
 	if (layer == PLY_UPPER && name && !name->in_upper)
 		name = ply_upper_name(u, s->node);
+	if (layer != PLY_UPPER && name && name->elsewhere)
+		name = ply_lower_name(u, s->node);
 	/* Removed since. */
 	if (!name || name->parent == u->work_node)
 		return -ENOENT;

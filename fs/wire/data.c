@@ -20,14 +20,25 @@ void ply_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct 
 	ply_reply_data(req, n, ply_task.room);
 }
 
+/*
+ * Pages of shared mappings come out of the kernel's cache also where it collects no writes; then it sets no times, and
+ * asks for those that the write has made.
+ */
+static unsigned cache_flags(const struct ply_wire *w)
+{
+	if (!(ply_task.flags & FUSE_WRITE_CACHE))
+		return 0;
+	return w->cfg.flags & PLY_WIRE_WRITEBACK ? PLY_WRITE_KEEP_TIMES : PLY_WRITE_WHOLE;
+}
+
 void ply_op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
 		  struct fuse_file_info *fi)
 {
 	struct ply_wire *w = ply_wire_of(req);
 	struct ply_node *node = ply_wire_node(w, ino);
-	unsigned flags = (ply_task.flags & FUSE_WRITE_KILL_SUIDGID ? PLY_WRITE_KILL_PRIV : 0) |
-			 (ply_task.flags & FUSE_WRITE_CACHE ? PLY_WRITE_KEEP_TIMES : 0);
-	ssize_t n = node ? ply_write(w->cfg.u, node, buf, size, off, flags) : -ESTALE;
+	unsigned flags = ply_task.flags & FUSE_WRITE_KILL_SUIDGID ? PLY_WRITE_KILL_PRIV : 0;
+	ssize_t n =
+		node ? ply_write(w->cfg.u, node, buf, size, off, flags | cache_flags(w)) : -ESTALE;
 
 	(void)fi;
 	ply_reply_written(req, n);

@@ -108,7 +108,8 @@ ssize_t ply_session_receive(void *arg, void *buf, size_t size)
 	/* Taken back before it was read. */
 	if (n == -ENOENT)
 		return -EINTR;
-	if (n != -ENODEV)
+	/* The end; the latter when a request was just being handed out. */
+	if (n != -ENODEV && n != -ECONNABORTED)
 		ply_error("cannot read from the fuse device: %s", strerror(n < 0 ? (int)-n : EIO));
 	return 0;
 }

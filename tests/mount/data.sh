@@ -154,6 +154,39 @@ eq("after a remount", (10000, "store" not in got, "write", "\0"), (len(got), Tru
 P
 }
 
+mapped_time() {
+	head -c 5000 /dev/zero >"$L/low"
+	touch -d 2001-01-01 "$L/low"
+	up "$L" "${1:-}"
+	cp -p "$M/low" "$M/new"
+	py "$M" <<'P'
+os.chdir(sys.argv[1])
+for name in ("low", "new"):
+    was = os.stat(name).st_mtime
+    fd = os.open(name, os.O_RDWR)
+    m = mmap.mmap(fd, 5000)
+    eq("read", 0, m[0])
+    eq(f"{name}: mtime before", was, os.stat(name).st_mtime)
+    for i in range(2):
+        m[i:i + 1] = b"x"
+        m.flush()
+        os.fsync(fd)
+        now = os.stat(name).st_mtime
+        if now <= was:
+            fail(f"{name}: mtime after store {i} and msync: {now}, before: {was}")
+        was = now
+        time.sleep(0.05)
+    m.close()
+    os.close(fd)
+P
+	local times
+	times=$(stat -c %.9Y "$M/low" "$M/new")
+	again
+	eq "times after a remount" "$times" "$(stat -c %.9Y "$M/low" "$M/new")"
+}
+
+mapped_time_at_once() { mapped_time writeback=0; }
+
 allocated() {
 	head -c 64K /dev/zero | tr '\0' l >"$L/f"
 	local n
@@ -479,6 +512,8 @@ holds "asynchronous O_DIRECT agrees with the page cache" asynchronous
 holds "asynchronous O_DIRECT agrees with the page cache without a writeback cache" asynchronous_at_once
 holds "three appenders lose and mix no line" appenders
 holds "shared mappings, reads and writes agree" mapped
+holds "a store to a shared mapping changes the modification time" mapped_time
+holds "a store to a shared mapping changes the modification time without a writeback cache" mapped_time_at_once
 holds "fallocate does what its mode says, or says that it cannot" allocated
 holds "SEEK_HOLE and SEEK_DATA know what was just written" holes_seen
 holds "SEEK_HOLE and SEEK_DATA know it without a writeback cache, where mappings are still written later" holes_seen_at_once

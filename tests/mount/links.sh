@@ -26,6 +26,60 @@ one_file() {
 	eq "link count of it" "1 " "$(links "$M/d/b")"
 }
 
+# Layers that share inodes by other names: one index entry stands for all of them, so they are one file from the start.
+across_layers() {
+	mkdir -p "$D/l2/d" "$L/d"
+	local name
+	echo one >"$L/a"
+	for name in "$L/d/b" "$D/l2/c" "$D/l2/d/e" "$D/l2/d/f"; do ln "$L/a" "$name"; done
+	echo other >"$L/same"
+	ln "$L/same" "$D/l2/same"
+	ln "$L/same" "$D/l2/deep"
+	up "$L:$D/l2" "${1:-}"
+	eq "content of one name" one "$(cat "$M/c")"
+	echo two >>"$M/a"
+	eq "by names known and new" "one two one two one two" "$(words cat "$M/c" "$M/d/b" "$M/d/e")"
+	echo three >>"$M/d/e"
+	echo four >>"$M/a"
+	echo five >>"$M/c"
+	eq "written by three names" "one two three four five" "$(words cat "$M/d/b")"
+	eq "link counts" "5 5 5 " "$(links "$M/a" "$M/c" "$M/d/f")"
+	eq "inodes" 1 "$(find "$M" -links 5 -printf '%i\n' | sort -u | wc -l)"
+	mv "$M/d/f" "$M/moved"
+	rm "$M/a" "$M/d/b"
+	rm "$M/d/e"
+	echo six >>"$M/moved"
+	eq "when the first layer's names are gone" "one two three four five six 2" "$(words cat "$M/c" - <<<"$(stat -c %h "$M/c")")"
+	chmod 600 "$M/deep"
+	eq "mode by the name in both layers" 600 "$(stat -c %a "$M/same")"
+	rm "$M/same"
+	again
+	eq "names after a remount" "c d deep moved" "$(names "$M")"
+	eq "after a remount" "one two three four five six other 600" "$(words cat "$M/c" "$M/deep" - <<<"$(stat -c %a "$M/deep")")"
+	eq "link counts after it" "2 2 " "$(links "$M/c" "$M/moved")"
+}
+
+across_changing_layers() { across_layers timeout=0; }
+
+# The first name that is seen may be the one in the lower layer, and all may be read before anything is written.
+across_layers_read() {
+	mkdir "$D/l2"
+	echo one >"$D/l2/b"
+	ln "$D/l2/b" "$L/a"
+	up "$L:$D/l2" timeout=0
+	eq "both" "one one" "$(words cat "$M/b" "$M/a")"
+	exec 7<"$M/b" 8<"$M/a"
+	sleep 0.1
+	eq "once more" "one one" "$(words cat "$M/a" "$M/b")"
+	echo two >>"$M/a"
+	eq "by the descriptors" "one two one two" "$(words cat - /dev/fd/8 <&7)"
+	exec 7<&- 8<&-
+	snap --rotate "$D/rotated"
+	eq "after a rotation" "one two one two" "$(words cat "$M/b" "$M/a")"
+	echo three >>"$M/b"
+	eq "and a write" "one two three" "$(words cat "$M/a")"
+}
+
 remounted() {
 	lower_pair
 	up
@@ -167,6 +221,9 @@ directory_counts() {
 
 holds "the names of a lower file stay one file at a copy-up" one_file
 holds "the names of a lower file stay one file after a remount" remounted
+holds "names of one inode in two layers are one file" across_layers
+holds "names of one inode in two layers are one file where layers may change" across_changing_layers
+holds "names of one inode in two layers are one file when they were read before" across_layers_read
 holds "the link count is the number of names" counts
 holds "names that were removed before anything else count no more" counts_of_removed
 holds "a lower file can be linked, of every type" link_of_lower

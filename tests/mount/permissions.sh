@@ -37,6 +37,64 @@ suid_cleared() {
 	eq "capabilities after a remount" "" "$(getcap "$M"/cap*)"
 }
 
+# Set-gid without group execution says nothing about a program, so only who is in the group may leave it.
+set_gid_alone() {
+	up
+	py "$M" <<'P'
+os.chdir(sys.argv[1])
+os.umask(0)
+PAGE = b"x" * 65536
+
+def opened(change):
+    def call(f):
+        fd = os.open(f, os.O_RDWR)
+        change(fd)
+        os.close(fd)
+    return call
+
+def direct(f):
+    room = mmap.mmap(-1, 4096)
+    os.pwritev(os.open(f, os.O_RDWR | os.O_DIRECT), [room], 0)
+
+ways = {
+    "write": opened(lambda fd: os.pwrite(fd, b"y", 0)),
+    "direct write": direct,
+    "shorten": lambda f: os.truncate(f, 100),
+    "lengthen": lambda f: os.truncate(f, 1 << 20),
+    "empty": opened(lambda fd: os.ftruncate(fd, 0)),
+    "open": lambda f: os.close(os.open(f, os.O_WRONLY | os.O_TRUNC)),
+    "allocate": opened(lambda fd: fallocate(fd, 0, 1 << 20, 4096)),
+    "punch": opened(lambda fd: fallocate(fd, 3, 4096, 4096)),
+    "copy": opened(lambda fd: os.copy_file_range(os.open("source", os.O_RDONLY), fd, 4096)),
+}
+spit("source", "s" * 4096)
+spit("f", "")
+
+def mode_after(way, mode, group, gid, groups):
+    with open("f", "wb") as f:
+        f.write(PAGE)
+    os.chown("f", 0, group)
+    os.chmod("f", mode)
+    def user(number):
+        os.setgroups(groups)
+        os.setgid(gid)
+        os.setuid(1000)
+        ways[way]("f")
+    eq(f"{way}: status", [0], in_parallel(user, 1))
+    return oct(os.stat("f").st_mode & 0o7777)
+
+for way in ways:
+    for mode in (0o2666, 0o6666, 0o6766):
+        plain = oct(mode & 0o777)
+        eq(f"{way}, {mode:o}, a stranger", plain, mode_after(way, mode, 50, 1000, [51, 52]))
+        kept = oct(mode & 0o2777)
+        eq(f"{way}, {mode:o}, of the group", kept, mode_after(way, mode, 50, 50, []))
+        eq(f"{way}, {mode:o}, also of the group", kept, mode_after(way, mode, 50, 1000, [51, 50]))
+    eq(f"{way}, group execution", "0o676", mode_after(way, 0o6676, 50, 1000, [51, 50]))
+    eq(f"{way}, set-uid alone", "0o666", mode_after(way, 0o4666, 50, 1000, []))
+P
+}
+
 sticky() {
 	local d
 	mkdir "$L/tmp" "$L/open"
@@ -191,6 +249,7 @@ capabilities() {
 }
 
 holds "set-id bits and capabilities are cleared by writes and chown" suid_cleared
+holds "set-gid without group execution is left only by members of the group" set_gid_alone
 holds "in a sticky directory only owners remove and rename" sticky
 holds "set-gid directories hand on their group and the bit" set_gid_directory
 holds "a default ACL counts instead of the umask" umasks
