@@ -140,6 +140,17 @@ static void remove_from_node_locked(struct ply_node *node, struct ply_name *name
 	*p = name->next;
 }
 
+/* Does no other record of its node lead to what the node's lower layer has? */
+static int is_only_way_locked(const struct ply_name *name)
+{
+	if (name->elsewhere)
+		return !name->node->names->next;
+	for (const struct ply_name *n = name->node->names; n; n = n->next)
+		if (n != name && !n->elsewhere)
+			return 0;
+	return 1;
+}
+
 void ply_name_kill(struct ply_union *u, struct ply_name *name)
 {
 	struct ply_node *node = name->node, *parent = NULL;
@@ -147,7 +158,7 @@ void ply_name_kill(struct ply_union *u, struct ply_name *name)
 	pthread_mutex_lock(&u->tree);
 	ply_table_remove(&u->names, &name->link);
 	name->dead = 1;
-	if (node->names != name || name->next) {
+	if (!is_only_way_locked(name)) {
 		remove_from_node_locked(node, name);
 		parent = name->parent;
 		ply_name_forget_locked(u, name);

@@ -330,7 +330,7 @@ int ply_node_is_unseen_locked(const struct ply_node *node);
 /* The live record of a name of node, or NULL. */
 struct ply_name *ply_name_of(struct ply_union *u, struct ply_node *node, struct ply_node *dir,
 			     const char *name);
-/* Takes the name out of the union. The record stays with its node when it is the only one left. */
+/* Takes the name out of the union. The record stays with its node when no other one is the way below. */
 void ply_name_kill(struct ply_union *u, struct ply_name *name);
 /* Moving a name in two steps, of which the second cannot fail: a record, NULL without memory, ... */
 struct ply_name *ply_name_alloc(struct ply_node *node, struct ply_node *dir, const char *text);

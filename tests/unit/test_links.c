@@ -176,6 +176,30 @@ static void test_a_removed_name_does_not_hide_a_later_one(void **state)
 	bed_close(b);
 }
 
+/* The one that led to the inode in the node's own layer goes; the other is in another layer. */
+static void test_a_removed_name_leaves_one_in_another_layer(void **state)
+{
+	struct bed *b = *state;
+	struct ply_entry x, y;
+
+	put_file(b, "l0/x", "pair");
+	put_link(b, "l1/d/y", "l0/x");
+	bed_open(b, 2, 0, NULL);
+	x = u_hold(b, "x");
+	y = u_hold(b, "d/y");
+	assert_ptr_equal(x.node, y.node);
+	assert_ok(u_unlink(b, "x"));
+	assert_string_equal(node_text(b, x.node), "pair");
+	assert_string_equal(u_text(b, "d/y"), "pair");
+	assert_int_equal(links_of(b, "d/y"), 1);
+	assert_int_equal(ply_write(b->u, y.node, "P", 1, 0, 0), 1);
+	u_drop(b, &x);
+	u_drop(b, &y);
+	assert_string_equal(u_text(b, "d/y"), "Pair");
+	assert_same_again(b, TREE_ALL);
+	bed_close(b);
+}
+
 static void test_links_of_the_upper_are_one_node(void **state)
 {
 	struct bed *b = *state;
@@ -546,6 +570,7 @@ int main(void)
 		bed_test(test_unlinked_names_with_descriptors),
 		bed_test(test_unlinked_names_beyond_the_descriptors),
 		bed_test(test_a_removed_name_does_not_hide_a_later_one),
+		bed_test(test_a_removed_name_leaves_one_in_another_layer),
 		bed_test(test_links_of_the_upper_are_one_node),
 		bed_test(test_an_unseen_name_with_descriptors),
 		bed_test(test_an_unseen_name_beyond_the_descriptors),
