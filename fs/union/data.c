@@ -139,7 +139,7 @@ mode_t ply_kill_bits(mode_t mode, enum ply_kill kill)
 {
 	mode_t bits = mode & S_ISUID;
 
-	if (!S_ISREG(mode))
+	if (S_ISDIR(mode))
 		return 0;
 	if ((mode & S_IXGRP) || kill == PLY_KILL_SGID_TOO)
 		bits |= mode & S_ISGID;
@@ -155,7 +155,7 @@ int ply_kill_priv(struct ply_union *u, struct ply_node *node, enum ply_kill kill
 	if (err)
 		return err;
 	err = ply_layer_statx(place.layer, place.fd, place.name, STATX_TYPE | STATX_MODE, &stx);
-	if (!err && S_ISREG(stx.stx_mode)) {
+	if (!err && !S_ISDIR(stx.stx_mode)) {
 		mode_t bits = ply_kill_bits(stx.stx_mode, kill);
 		char caps[PLY_XATTR_NAME_SIZE];
 

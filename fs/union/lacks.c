@@ -68,9 +68,9 @@ static void tell_of_handles(const struct ply_union *u)
 	}
 	if (first)
 		ply_warn(
-			"lower layer '%s'%s has no file handles: after the next mount, changed files "
-			"have other inode numbers, and unchanged hard links to them are files of "
-			"their own",
+			"lower layer '%s'%s has no file handles: once they are out of memory, at the latest "
+			"after the next mount, changed files have other inode numbers, and unchanged hard "
+			"links to them are files of their own",
 			first->path, others ? " (and others)" : "");
 }
 

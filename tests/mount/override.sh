@@ -210,8 +210,36 @@ roots() {
 	eq "stored" "8:8:0755" "$(getfattr -n security.fuseoverlayfs.override_stat --only-values --absolute-names "$D/fs/upper/d")"
 }
 
+# The file system below does it where owners are in the inodes.
+set_id_on_all_types() {
+	local f
+	up "$L" xattr_permissions=2
+	: >"$M/file"
+	mkfifo "$M/fifo"
+	mknod "$M/char" c 1 3
+	mknod "$M/block" b 7 99
+	/usr/bin/python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("'"$M"'/socket")'
+	mkdir "$M/directory"
+	chown 1000:1000 "$M"/*
+	chmod 6555 "$M"/*
+	for f in "$M"/*; do
+		setpriv --reuid 1000 --regid 1000 --groups 1001 chgrp 1001 "$f" || fail "chgrp $f"
+	done
+	set_ids() { (cd "$M" && stat -c '%n %a %g' ./*); }
+	local want="./block 555 1001
+./char 555 1001
+./directory 6555 1001
+./fifo 555 1001
+./file 555 1001
+./socket 555 1001"
+	alike "after chgrp" "$want" "$(set_ids)"
+	again
+	alike "after a remount" "$want" "$(set_ids)"
+}
+
 holds "a masked store's layers show what they are meant to be" shown
 holds "a plain user does all that root can, and nothing of it on disk" done_by_a_plain_user
 holds "fuse-overlayfs and plyfs read each other" with_the_predecessor
+holds "a change of group by the owner takes set-id bits from files of every type" set_id_on_all_types
 holds "the root of a new upper is the layers', and tells what the upper is" roots
 finish
