@@ -374,40 +374,70 @@ static int copyup_file(struct ply_union *u, struct ply_node *node, off_t limit)
 	return err;
 }
 
-/* Both locks are held, the parent has an upper directory and node has none. */
-static int copy_dir_locked(struct ply_union *u, struct ply_node *parent, struct ply_node *node)
+/* Makes the directory, with all that the lower one has but its entries, in the work directory. node->lock is held. */
+static int build_dir(struct ply_union *u, struct ply_node *node, const char *tmp)
 {
-	struct ply_work_name tmp = ply_work_new_name(&u->upper);
 	struct ply_place lower;
-	struct ply_fd *dir;
 	struct statx stx;
 	int err = ply_place_in_lower(u, node, &lower);
 
 	if (err)
 		return err;
-	err = ply_dir_open(u, parent, PLY_UPPER, &dir);
-	if (err) {
-		ply_place_put(u, &lower);
-		return err;
-	}
 	err = ply_layer_statx(lower.layer, lower.fd, lower.name, STATX_BASIC_STATS, &stx);
 	if (!err)
-		err = sys_mkdir(u->upper.work, tmp.text, S_IRWXU);
+		err = sys_mkdir(u->upper.work, tmp, S_IRWXU);
 	if (!err) {
-		err = ply_copy_lower_attrs(u, &lower, &stx, u->upper.work, tmp.text, NULL);
-		if (!err)
-			err = move_in(u, tmp.text, dir->fd, node->names->text);
+		err = ply_copy_lower_attrs(u, &lower, &stx, u->upper.work, tmp, NULL);
+		if (err)
+			sys_rmdir(u->upper.work, tmp);
+	}
+	ply_place_put(u, &lower);
+	return err;
+}
+
+static void dir_is_up(struct ply_union *u, struct ply_node *node)
+{
+	atomic_store_explicit(&node->dir->in_upper, 1, memory_order_release);
+	node->dir->version++;
+	atomic_fetch_add(&u->copyups, 1);
+}
+
+/* Both locks are held, the parent has an upper directory and node has none. */
+static int copy_dir_locked(struct ply_union *u, struct ply_node *parent, struct ply_node *node)
+{
+	struct ply_work_name tmp = ply_work_new_name(&u->upper);
+	struct ply_fd *dir;
+	int err = ply_dir_open(u, parent, PLY_UPPER, &dir);
+
+	if (err)
+		return err;
+	err = build_dir(u, node, tmp.text);
+	if (!err) {
+		err = move_in(u, tmp.text, dir->fd, node->names->text);
 		if (err)
 			sys_rmdir(u->upper.work, tmp.text);
 	}
 	ply_fd_put(u->fds, dir);
-	ply_place_put(u, &lower);
 	if (err)
 		return err;
-	atomic_store_explicit(&node->dir->in_upper, 1, memory_order_release);
-	node->dir->version++;
-	atomic_fetch_add(&u->copyups, 1);
+	dir_is_up(u, node);
 	ply_dir_shows(u, parent, node->names->text, S_IFDIR);
+	return 0;
+}
+
+/* It was removed, and who has it open changes it: it stays in the work directory. node->lock is held. */
+static int park_dir_locked(struct ply_union *u, struct ply_node *node)
+{
+	struct ply_work_name tmp = ply_work_new_name(&u->upper);
+	struct ply_name *record = ply_name_alloc(node, u->work_node, tmp.text);
+	int err = record ? build_dir(u, node, tmp.text) : -ENOMEM;
+
+	if (err) {
+		ply_name_free(record);
+		return err;
+	}
+	ply_name_add_dead(u, record);
+	dir_is_up(u, node);
 	return 0;
 }
 
@@ -418,15 +448,14 @@ static int copy_dir(struct ply_union *u, struct ply_node *node)
 	struct ply_node *const both[PLY_LOCK_NODES] = { parent, node };
 	int err = 0;
 
-	if (!parent)
-		return -ENOENT;
 	ply_nodes_lock(both);
-	if (!name_in(u, node, parent))
+	if (parent ? !name_in(u, node, parent) : ply_node_has_name(u, node))
 		err = -EAGAIN;
 	else if (!ply_node_in_upper(node))
-		err = copy_dir_locked(u, parent, node);
+		err = parent ? copy_dir_locked(u, parent, node) : park_dir_locked(u, node);
 	ply_nodes_unlock(both);
-	ply_node_unref(u, parent);
+	if (parent)
+		ply_node_unref(u, parent);
 	return err;
 }
 

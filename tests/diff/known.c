@@ -27,10 +27,12 @@ static const struct known table[] = {
 	{ "overlay", "h_*", "f*", "*", "EEXIST",
 	  "it can't be changed either when its name has been given to another file" },
 	{ "overlay", "h_*", "f*", "0", "ENOENT", "nor when its directory has been removed" },
+	{ "overlay", "h_*", "f*", "0", "ENOTDIR", "nor a lower directory that was" },
 	{ "overlay", "*", "*-parent.mtime*", "*", "*",
 	  "a rename that fails late has moved the parents' times" },
 	{ "overlay", "tree", "mtime", "*", "*(clock)", "the same, as a tree shows it" },
-	{ "overlay", "*", "[pq].mtime", "*", "*(clock)", "the same, as a later look at the parent" },
+	{ "overlay", "*", "[pq].mtime", "*", "*(clock)",
+	  "the same, as a later look at the parent" },
 };
 
 /* Only where it is mounted with metacopy=on. */

@@ -526,6 +526,37 @@ static void test_fallocate_and_copy_range(void **state)
 	bed_close(b);
 }
 
+/* As on any file system, while somebody has it open. */
+static void test_a_removed_directory_can_be_changed(void **state)
+{
+	struct ply_setattr set = { .valid = PLY_SET_MODE, .mode = 0711 };
+	const struct ply_make how = { .mode = S_IFREG | 0644 };
+	struct bed *b = *state;
+	struct ply_entry d, made;
+	struct statx attr;
+
+	put_dir(b, "l0/d");
+	put_xattr(b, "l0/d", "user.test", "lower");
+	bed_open(b, 1, 0, NULL);
+	d = u_hold(b, "d");
+	assert_ok(u_rmdir(b, "d"));
+	assert_ok(u_mkdir(b, "d"));
+	assert_ok(u_put(b, "d/f", "another"));
+	assert_ok(ply_setattr(b->u, d.node, &set, &attr));
+	assert_int_equal(attr.stx_mode, S_IFDIR | 0711);
+	assert_int_equal(attr.stx_nlink, 0);
+	assert_ok(ply_setxattr(b->u, d.node, "user.test", "changed", 7, 0));
+	assert_errno(ply_create(b->u, d.node, "f", &how, &made), -ENOENT);
+	assert_ok(u_stat(b, "d", &attr));
+	assert_int_equal(attr.stx_mode & 07777, 0755);
+	assert_null(u_xattr(b, "d", "user.test"));
+	u_drop(b, &d);
+	assert_int_equal(bed_litter(b), 0);
+	assert_string_equal(u_ls(b, "d"), "f");
+	assert_same_again(b, TREE_ALL);
+	bed_close(b);
+}
+
 static int group(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -543,6 +574,7 @@ static int group(void)
 		bed_test(test_writing_drops_privileges_when_told),
 		bed_test(test_a_file_unlinked_while_it_is_copied_lives_on),
 		bed_test(test_fallocate_and_copy_range),
+		bed_test(test_a_removed_directory_can_be_changed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
