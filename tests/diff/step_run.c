@@ -62,27 +62,6 @@ static void list_parents(const struct pd_step *s, struct pd_text listing[2])
 }
 
 /*
- * A write by somebody outside the group takes set-gid also from a file without group execution, says Linux since 6.0;
- * but FUSE tells no server of the writer's groups. Such files lose the bit before, in all systems alike.
- */
-static void defuse(const struct pd_sys *sys, const struct pd_step *step)
-{
-	const char *paths[2] = { step->p, step->q };
-	struct stat st;
-
-	for (int i = 0; i < 2 && step->as; i++) {
-		if (paths[i] && stat(paths[i], &st) == 0 && S_ISREG(st.st_mode) &&
-		    (st.st_mode & (S_ISGID | S_IXGRP)) == S_ISGID)
-			chmod(paths[i], st.st_mode & 07777 & ~S_ISGID);
-	}
-	for (int i = 0; i < PD_SLOTS && step->as; i++) {
-		if (sys->fd[i] >= 0 && fstat(sys->fd[i], &st) == 0 && S_ISREG(st.st_mode) &&
-		    (st.st_mode & (S_ISGID | S_IXGRP)) == S_ISGID)
-			fchmod(sys->fd[i], st.st_mode & 07777 & ~S_ISGID);
-	}
-}
-
-/*
  * A judge with metacopy=on marks a file that has no data of its own with where it was before it gets another name; where
  * that is too long, it answers EXDEV. Such files get their data before.
  */
@@ -119,7 +98,6 @@ static bool enter(const struct pd_sys *sys, struct pd_outcome *o)
 
 static void watched(struct pd_sys *sys, const struct pd_step *step, struct pd_outcome *o)
 {
-	defuse(sys, step);
 	complete(sys, step);
 	if (sys->hard_links && (pd_opt.swap || pd_opt.stack))
 		pd_links_bring_up(step);
