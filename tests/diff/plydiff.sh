@@ -14,7 +14,7 @@ plydiff=${BUILD:-$here/../../build}/tests/plydiff
 dir=${TMPDIR:-/var/tmp}
 [ "$(stat -f -c %T "$dir")" != tmpfs ] || dir=/var/tmp
 
-seeds=${SEEDS:-20}
+seeds=${SEEDS:-15}
 [ -z "${PLY_LONG:-}" ] || seeds=$((seeds * 10))
 
 # run FIRST-SEED SEEDS OPTIONS [ARGUMENT]...
