@@ -20,7 +20,7 @@ enum ply_opaque {
 /* The mark of directory name in dirfd (empty: dirfd itself), in any space or as a .wh..wh..opq file. */
 int ply_mark_opaque(struct ply_layer *layer, int dirfd, const char *name);
 
-/* 1 when there is a .wh..wh..opq file. */
+/* 1 when there is a .wh..wh..opq file, 0 or -errno. */
 int ply_mark_aufs_opaque(int dirfd, const char *name);
 
 /* Where a directory's, or a metadata-only file's, parts in the layers below are. */
@@ -51,7 +51,7 @@ enum ply_metacopy_says {
 /* What a regular file's mark says, 0 for none, or -errno. boot is that of now, all zeros if unknown. */
 int ply_mark_metacopy(struct ply_layer *layer, int dirfd, const char *name, const uint8_t boot[16]);
 
-/* 1 when .wh.NAME stands beside name. */
+/* 1 when .wh.NAME stands beside name, 0 or -errno. */
 int ply_mark_aufs(int dirfd, const char *name);
 
 static inline int ply_is_whiteout(const struct statx *stx)

@@ -36,7 +36,6 @@ int ply_lowerdata_is_marked(struct ply_union *u, struct ply_node *dir, int index
 			    const char *name, const struct statx *stx)
 {
 	unsigned layer = index < 0 ? PLY_UPPER : dir->dir->lowers[index].layer;
-
 	int may_be = may_be_marked(u, dir, layer, fd, stx);
 
 	if (may_be <= 0)

@@ -325,31 +325,23 @@ static int link_up_names(struct subtree *s, struct ply_node *dir)
 	return err ? err : s->err;
 }
 
-static int seek(struct ply_union *u, struct ply_node *node, void *arg)
+/* From the one value of enum ply_unseen to the other. */
+static int turn(struct ply_union *u, struct ply_node *node, void *arg)
 {
-	uint8_t unseen = PLY_UNSEEN;
+	const uint8_t *step = arg;
+	uint8_t unseen = step[0];
 
 	(void)u;
-	(void)arg;
-	atomic_compare_exchange_strong(&node->unseen, &unseen, PLY_SOUGHT);
+	atomic_compare_exchange_strong(&node->unseen, &unseen, step[1]);
 	return 0;
 }
 
-/* What was not found anywhere has no name that shows. */
-static int give_up(struct ply_union *u, struct ply_node *node, void *arg)
+static void turn_all(struct ply_union *u, enum ply_unseen from, enum ply_unseen to)
 {
-	uint8_t unseen = PLY_SOUGHT;
+	uint8_t step[2] = { (uint8_t)from, (uint8_t)to };
 
-	(void)u;
-	(void)arg;
-	atomic_compare_exchange_strong(&node->unseen, &unseen, PLY_NONE_UNSEEN);
-	return 0;
-}
-
-static void each_locked(struct ply_union *u, ply_node_fn fn)
-{
 	pthread_mutex_lock(&u->tree);
-	ply_node_each(u, fn, NULL);
+	ply_node_each(u, turn, step);
 	pthread_mutex_unlock(&u->tree);
 }
 
@@ -359,12 +351,13 @@ int ply_link_names_up(struct ply_union *u)
 	int quiet = atomic_load(&u->moves_done) == moves, err;
 
 	ply_before_long(u);
-	each_locked(u, seek);
+	turn_all(u, PLY_UNSEEN, PLY_SOUGHT);
 	err = visit_all(u, link_up_names);
 	/* A directory that was moved meanwhile may have been where nobody looked. */
 	if (!err && quiet && atomic_load(&u->moves_begun) == moves) {
 		atomic_store(&u->names_up, left);
-		each_locked(u, give_up);
+		/* What was not found anywhere has no name that shows. */
+		turn_all(u, PLY_SOUGHT, PLY_NONE_UNSEEN);
 	}
 	return err;
 }

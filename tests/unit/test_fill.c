@@ -216,6 +216,27 @@ static const char *describe(struct bed *b, char text[100])
 	return text;
 }
 
+/* A fresh f that has its data below; in wanted what it is to be like once it was set. */
+static void open_to_set(struct bed *b, int (*set)(struct bed *b), char wanted[100])
+{
+	open_meta_up(b);
+	assert_ok(set(b));
+	describe(b, wanted);
+	bed_close(b);
+	open_meta_up(b);
+}
+
+/* It is so, now and in the next mount; then that is closed. */
+static void check_set(struct bed *b, const char *wanted)
+{
+	char got[100];
+
+	assert_string_equal(describe(b, got), wanted);
+	bed_again(b);
+	assert_string_equal(describe(b, got), wanted);
+	check_plain(b);
+}
+
 /* Somebody else who sets something while the data is copied, and may have to wait for its end. */
 static struct {
 	struct bed *b;
@@ -249,15 +270,11 @@ static int start_other(enum ply_sys call)
 static void test_what_is_set_meanwhile_stays(void **state)
 {
 	struct bed *b = *state;
-	char wanted[100], got[100];
+	char wanted[100];
 
 	make_layer(b);
 	for (size_t i = 0; i < SETTERS; i++) {
-		open_meta_up(b);
-		assert_ok(setters[i](b));
-		describe(b, wanted);
-		bed_close(b);
-		open_meta_up(b);
+		open_to_set(b, setters[i], wanted);
 		other.b = b;
 		other.set = setters[i];
 		other.started = other.done = 0;
@@ -267,10 +284,7 @@ static void test_what_is_set_meanwhile_stays(void **state)
 		pthread_join(other.thread, NULL);
 		ply_sys_probe = NULL;
 		assert_ok(other.err);
-		assert_string_equal(describe(b, got), wanted);
-		bed_again(b);
-		assert_string_equal(describe(b, got), wanted);
-		check_plain(b);
+		check_set(b, wanted);
 	}
 }
 
@@ -282,21 +296,14 @@ static void test_what_is_set_after_an_error_stays(void **state)
 
 	make_layer(b);
 	for (size_t i = 0; i < SETTERS; i++) {
-		open_meta_up(b);
-		assert_ok(setters[i](b));
-		describe(b, wanted);
-		bed_close(b);
-		open_meta_up(b);
+		open_to_set(b, setters[i], wanted);
 		fail_kind(PLY_SYS_removexattr, -EIO);
 		assert_errno(settle(b), -EIO);
 		stop_failing();
 		assert_ok(setters[i](b));
 		assert_string_equal(describe(b, got), wanted);
 		assert_ok(settle(b));
-		assert_string_equal(describe(b, got), wanted);
-		bed_again(b);
-		assert_string_equal(describe(b, got), wanted);
-		check_plain(b);
+		check_set(b, wanted);
 	}
 }
 

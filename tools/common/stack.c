@@ -302,11 +302,15 @@ static int take(struct search *sr, struct ply_part *part, int says, const struct
 	return cut(sr, says == SAYS_WHITEOUT ? PLY_CUT_WHITEOUT : PLY_CUT_FILE, part->layer);
 }
 
+/* What ply_mark_metacopy says, or an error: is the data below? */
+static int says_below(int mark)
+{
+	return mark < 0 ? mark : mark && !(mark & PLY_METACOPY_FILLED);
+}
+
 static int is_without_data(struct ply_stack *s, struct ply_part *part, const char *name)
 {
-	int mark = ply_mark_metacopy(&s->layers[part->layer], part->fd, name, s->boot);
-
-	return mark < 0 ? mark : mark && !(mark & PLY_METACOPY_FILLED);
+	return says_below(ply_mark_metacopy(&s->layers[part->layer], part->fd, name, s->boot));
 }
 
 /* Looking for data: a regular file has it, or says where to look on. */
@@ -483,12 +487,12 @@ static int look_in_data_layers(struct ply_stack *s, const char *path, struct ply
 /* 1: it is there, 0: it is below, at the name. */
 static int data_of_entry(struct ply_stack *s, const struct ply_found *file, struct ply_data *out)
 {
-	int mark = ply_mark_metacopy(&s->layers[0], s->index, file->entry, s->boot);
+	int below = says_below(ply_mark_metacopy(&s->layers[0], s->index, file->entry, s->boot));
 
-	if (mark < 0)
-		return mark;
-	out->is_elsewhere = mark && !(mark & PLY_METACOPY_FILLED);
-	if (out->is_elsewhere)
+	if (below < 0)
+		return below;
+	out->is_elsewhere = below;
+	if (below)
 		return 0;
 	out->path = strdup(file->entry);
 	out->is_in_index = 1;
