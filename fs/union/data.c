@@ -259,7 +259,7 @@ static ssize_t write_patch(int fd, const struct ply_patch *p, unsigned flags)
 	size_t done;
 	int err = ply_write_all(fd, p->buf, p->size, p->off, &done);
 
-	if (!err || (done && !(flags & (PLY_WRITE_KEEP_TIMES | PLY_WRITE_WHOLE))))
+	if (!err || (done && !(flags & PLY_WRITE_WHOLE)))
 		return (ssize_t)done;
 	return err;
 }
@@ -279,24 +279,26 @@ static ssize_t write_keeping_caps(struct ply_node *node, int fd, const struct pl
 }
 
 static ssize_t write_as_asked(struct ply_union *u, struct ply_node *node, int fd,
-			      const struct ply_patch *p)
+			      const struct ply_patch *p, unsigned flags)
 {
 	ssize_t n;
 
-	if (atomic_load_explicit(&node->caps, memory_order_relaxed) == PLY_NO)
-		return write_patch(fd, p, 0);
+	if ((flags & PLY_WRITE_KILL_PRIV) ||
+	    atomic_load_explicit(&node->caps, memory_order_relaxed) == PLY_NO)
+		return write_patch(fd, p, flags);
 	pthread_mutex_lock(keep_lock(u, node));
-	n = write_keeping_caps(node, fd, p, 0);
+	n = write_keeping_caps(node, fd, p, flags);
 	pthread_mutex_unlock(keep_lock(u, node));
 	return n;
 }
 
 /*
  * Pages that the kernel writes back belong to a write long done: it has moved the times then, and taken set-id bits off, and tells
- * when they are other than we know. What the write here does to them is undone.
+ * when they are other than we know. What the write here does to them is undone. So it is with writes past its cache:
+ * within a tick of an earlier one its times stay as they are, and it tells nothing.
  */
 static ssize_t write_keeping_times(struct ply_union *u, struct ply_node *node, int fd,
-				   const struct ply_patch *p)
+				   const struct ply_patch *p, unsigned flags)
 {
 	struct statx stx;
 	ssize_t n;
@@ -304,7 +306,7 @@ static ssize_t write_keeping_times(struct ply_union *u, struct ply_node *node, i
 	pthread_mutex_lock(keep_lock(u, node));
 	n = sys_statx(fd, "", STATX_MODE | STATX_MTIME, &stx);
 	if (!n) {
-		n = write_keeping_caps(node, fd, p, PLY_WRITE_KEEP_TIMES);
+		n = write_keeping_caps(node, fd, p, flags);
 		/* From who is not root the file system takes them. */
 		if (stx.stx_mode & (S_ISUID | S_ISGID))
 			sys_chmod(fd, "", stx.stx_mode & 07777);
@@ -320,7 +322,7 @@ static ssize_t write_with_copyup(struct ply_union *u, struct ply_node *node,
 {
 	int done;
 
-	if (flags != PLY_WRITE_KEEP_TIMES || !S_ISREG(ply_node_type(node)))
+	if (flags != PLY_WRITE_BACK || !S_ISREG(ply_node_type(node)))
 		return 0;
 	done = ply_copyup_patched(u, node, patch);
 	return done > 0 ? (ssize_t)patch->size : done;
@@ -335,12 +337,10 @@ static ssize_t write_up(struct ply_union *u, struct ply_node *node, const struct
 
 	if (n)
 		return n;
-	if (flags & PLY_WRITE_KILL_PRIV)
-		n = write_patch(fd->fd, patch, flags);
-	else if (flags & PLY_WRITE_KEEP_TIMES)
-		n = write_keeping_times(u, node, fd->fd, patch);
+	if (flags & PLY_WRITE_KEEP_TIMES)
+		n = write_keeping_times(u, node, fd->fd, patch, flags);
 	else
-		n = write_as_asked(u, node, fd->fd, patch);
+		n = write_as_asked(u, node, fd->fd, patch, flags);
 	ply_fd_put(u->fds, fd);
 	return n;
 }
@@ -359,9 +359,38 @@ ssize_t ply_write(struct ply_union *u, struct ply_node *node, const void *buf, s
 	return n;
 }
 
+/* What may last long does not keep the writes of other files waiting between these two; setters of its times wait. */
+static int begin_long(struct ply_union *u, struct ply_node *node, int fd, unsigned flags,
+		      struct statx *stx)
+{
+	int err = 0;
+
+	ply_begin_write(u, node);
+	if (flags & PLY_WRITE_KEEP_TIMES) {
+		pthread_mutex_lock(keep_lock(u, node));
+		err = sys_statx(fd, "", STATX_MTIME, stx);
+		pthread_mutex_unlock(keep_lock(u, node));
+	}
+	if (err)
+		ply_end_write(u, node);
+	return err;
+}
+
+static void end_long(struct ply_union *u, struct ply_node *node, int fd, unsigned flags,
+		     const struct statx *stx)
+{
+	if (flags & PLY_WRITE_KEEP_TIMES) {
+		pthread_mutex_lock(keep_lock(u, node));
+		ply_set_mtime(fd, stx);
+		pthread_mutex_unlock(keep_lock(u, node));
+	}
+	ply_end_write(u, node);
+}
+
 int ply_fallocate(struct ply_union *u, struct ply_node *node, int mode, off_t off, off_t len,
 		  unsigned flags)
 {
+	struct statx stx;
 	struct ply_fd *fd;
 	int err;
 
@@ -369,7 +398,11 @@ int ply_fallocate(struct ply_union *u, struct ply_node *node, int mode, off_t of
 	err = open_for_write(u, node, flags, &fd);
 	if (err)
 		return err;
-	err = sys_fallocate(fd->fd, mode, off, len);
+	err = begin_long(u, node, fd->fd, flags, &stx);
+	if (!err) {
+		err = sys_fallocate(fd->fd, mode, off, len);
+		end_long(u, node, fd->fd, flags, &stx);
+	}
 	ply_fd_put(u->fds, fd);
 	return err;
 }
@@ -408,6 +441,7 @@ ssize_t ply_copy_range(struct ply_union *u, struct ply_node *from, off_t from_of
 {
 	struct ply_fd *in, *out;
 	off_t in_off = from_off, out_off = to_off;
+	struct statx stx;
 	ssize_t n;
 	int err;
 
@@ -420,9 +454,13 @@ ssize_t ply_copy_range(struct ply_union *u, struct ply_node *from, off_t from_of
 		ply_fd_put(u->fds, out);
 		return err;
 	}
-	n = sys_copy_range(in->fd, &in_off, out->fd, &out_off, len);
-	if (n == -EXDEV || n == -EOPNOTSUPP || n == -ENOSYS || (n == -EINVAL && from != to))
-		n = copy_by_hand(in->fd, from_off, out->fd, to_off, len);
+	n = begin_long(u, to, out->fd, flags, &stx);
+	if (!n) {
+		n = sys_copy_range(in->fd, &in_off, out->fd, &out_off, len);
+		if (n == -EXDEV || n == -EOPNOTSUPP || n == -ENOSYS || (n == -EINVAL && from != to))
+			n = copy_by_hand(in->fd, from_off, out->fd, to_off, len);
+		end_long(u, to, out->fd, flags, &stx);
+	}
 	ply_fd_put(u->fds, in);
 	ply_fd_put(u->fds, out);
 	return n;

@@ -287,13 +287,14 @@ ssize_t ply_read(struct ply_union *u, struct ply_node *node, void *buf, size_t s
 
 enum ply_write_flags {
 	PLY_WRITE_KILL_PRIV = 1 << 0, /* as PLY_SET_KILL_PRIV, before the data is written */
-	/* Out of a cache whose owner keeps the times, and sets them when they change: they stay as they are. */
+	/* Whoever asks keeps the times, and sets them when they change: they stay as they are. */
 	PLY_WRITE_KEEP_TIMES = 1 << 1,
 	PLY_WRITE_WHOLE = 1 << 2, /* out of a cache that takes no notice of how much was written */
+	PLY_WRITE_BACK = PLY_WRITE_KEEP_TIMES | PLY_WRITE_WHOLE,
 };
 
 /*
- * Bytes written: size, or fewer when the file system is full, which with KEEP_TIMES or WHOLE is an error. Copies a lower file up
+ * Bytes written: size, or fewer when the file system is full, which with WHOLE is an error. Copies a lower file up
  * first.
  */
 ssize_t ply_write(struct ply_union *u, struct ply_node *node, const void *buf, size_t size,

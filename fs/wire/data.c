@@ -21,14 +21,20 @@ void ply_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct 
 }
 
 /*
- * Pages of shared mappings come out of the kernel's cache also where it collects no writes; then it sets no times, and
- * asks for those that the write has made.
+ * Where the kernel collects writes it keeps the times, whatever it is that changes data. Elsewhere it asks for those that
+ * the write has made, also when pages of shared mappings come out of its cache.
  */
-static unsigned cache_flags(const struct ply_wire *w)
+static unsigned times_flags(const struct ply_wire *w)
 {
-	if (!(ply_task.flags & FUSE_WRITE_CACHE))
-		return 0;
-	return w->cfg.flags & PLY_WIRE_WRITEBACK ? PLY_WRITE_KEEP_TIMES : PLY_WRITE_WHOLE;
+	return w->cfg.flags & PLY_WIRE_WRITEBACK ? PLY_WRITE_KEEP_TIMES : 0;
+}
+
+static unsigned write_flags(const struct ply_wire *w)
+{
+	unsigned asked = ply_task.flags;
+
+	return (asked & FUSE_WRITE_KILL_SUIDGID ? PLY_WRITE_KILL_PRIV : 0) |
+	       (asked & FUSE_WRITE_CACHE ? PLY_WRITE_WHOLE : 0) | times_flags(w);
 }
 
 void ply_op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
@@ -36,9 +42,7 @@ void ply_op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, 
 {
 	struct ply_wire *w = ply_wire_of(req);
 	struct ply_node *node = ply_wire_node(w, ino);
-	unsigned flags = ply_task.flags & FUSE_WRITE_KILL_SUIDGID ? PLY_WRITE_KILL_PRIV : 0;
-	ssize_t n =
-		node ? ply_write(w->cfg.u, node, buf, size, off, flags | cache_flags(w)) : -ESTALE;
+	ssize_t n = node ? ply_write(w->cfg.u, node, buf, size, off, write_flags(w)) : -ESTALE;
 
 	(void)fi;
 	ply_reply_written(req, n);
@@ -48,9 +52,9 @@ void ply_op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, 
  * FALLOCATE and COPY_FILE_RANGE have no flag that says whose set-id bits are to fall: all but
  * root's.
  */
-static unsigned kill_flags(uid_t uid)
+static unsigned change_flags(const struct ply_wire *w, uid_t uid)
 {
-	return uid ? PLY_WRITE_KILL_PRIV : 0;
+	return (uid ? PLY_WRITE_KILL_PRIV : 0) | times_flags(w);
 }
 
 void ply_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
@@ -58,7 +62,7 @@ void ply_op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t
 {
 	struct ply_wire *w = ply_wire_of(req);
 	struct ply_node *node = ply_wire_node(w, ino);
-	unsigned flags = kill_flags(fuse_req_ctx(req)->uid);
+	unsigned flags = change_flags(w, fuse_req_ctx(req)->uid);
 
 	(void)fi;
 	ply_loop_hand_over();
@@ -76,7 +80,7 @@ void ply_raw_copy(const struct ply_raw *raw)
 	ply_loop_hand_over();
 	if (from && to)
 		n = ply_copy_range(raw->w->cfg.u, from, (off_t)in->off_in, to, (off_t)in->off_out,
-				   len, kill_flags(raw->in->uid));
+				   len, change_flags(raw->w, raw->in->uid));
 	ply_reply_raw_copied(raw, n);
 }
 

@@ -447,6 +447,44 @@ P
 	for n in 0 1 2 3; do cmp "$M/f$n" "$D/f$n" || fail "f$n after a remount"; done
 }
 
+# remembered OPTIONS: what changes data past the kernel's cache leaves the times as they were seen, also when it comes
+# so soon after a write that the kernel has no later times to tell of
+remembered() {
+	local name before
+	for name in {direct,copied,allocated,punched,zeroed}{1,3}; do
+		head -c 20000 /dev/zero >"$L/$name"
+	done
+	up "$L" "$1"
+	py "$M" <<'P'
+os.chdir(sys.argv[1])
+KEEP_SIZE, PUNCH, ZERO = 1, 2, 16
+page = mmap.mmap(-1, 8192)
+calls = {
+    "direct": lambda fd: os.pwritev(fd, [page], 0),
+    "copied": lambda fd: os.copy_file_range(fd, fd, 4096, 8192, 0),
+    "allocated": lambda fd: fallocate(fd, 0, 0, 4097),
+    "punched": lambda fd: fallocate(fd, PUNCH | KEEP_SIZE, 0, 4096),
+    "zeroed": lambda fd: fallocate(fd, ZERO, 0, 4096),
+}
+for call, function in calls.items():
+    for n in range(1, 5):
+        name = f"{call}{n}"
+        for flags, change in [
+            (os.O_CREAT, lambda fd: os.write(fd, b"x" * 4095)),
+            (os.O_DIRECT, lambda fd: os.pwritev(fd, [page], 8192)),
+            (os.O_DIRECT if call == "direct" else 0, function),
+        ]:
+            fd = os.open(name, os.O_RDWR | flags)
+            change(fd)
+            os.close(fd)  # here the kernel tells of the times
+P
+	before=$(stat -c '%n %s %.9Y' "$M"/*)
+	again
+	alike "after a remount" "$before" "$(stat -c '%n %s %.9Y' "$M"/*)"
+}
+remembered_late() { remembered writeback=1; }
+remembered_at_once() { remembered writeback=0; }
+
 # stamps OPTIONS CALL...: each call that sets a size moves the times, also of a file that has this size already
 stamps() {
 	local options=$1 call
@@ -522,5 +560,7 @@ holds "sendfile, writev, fadvise, O_SYNC, sizes beyond 4 GiB" other_calls
 holds "random operations of four processes leave what they must" at_random
 holds "setting a size moves the times, also if it is the same" stamped
 holds "setting a size moves the times without a writeback cache" stamped_at_once
+holds "times are the same after a remount, whatever changed the data" remembered_late
+holds "times are the same after a remount without a writeback cache" remembered_at_once
 holds "big files are read, written and copied up whole" big
 finish

@@ -198,7 +198,7 @@ int u_write(struct bed *b, const char *path, const char *text, off_t off)
 
 int u_write_back(struct bed *b, const char *path, const char *text, off_t off)
 {
-	return write_at(b, path, text, off, PLY_WRITE_KEEP_TIMES);
+	return write_at(b, path, text, off, PLY_WRITE_BACK);
 }
 
 int u_put(struct bed *b, const char *path, const char *text)

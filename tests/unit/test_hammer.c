@@ -225,8 +225,8 @@ static void *write_own_byte(void *arg)
 	}
 	if (ply_read(w->b->u, entry.node, buf, sizeof(buf), 4096) != sizeof(buf) || buf[0] != 'x')
 		w->odd++;
-	if (ply_write(w->b->u, entry.node, "W", 1, w->id * 1000,
-		      w->id % 2 ? PLY_WRITE_KEEP_TIMES : 0) != 1)
+	if (ply_write(w->b->u, entry.node, "W", 1, w->id * 1000, w->id % 2 ? PLY_WRITE_BACK : 0) !=
+	    1)
 		w->odd++;
 	u_drop(w->b, &entry);
 	return NULL;
