@@ -281,6 +281,15 @@ int ply_mark_xwhiteout(struct ply_layer *layer, int dirfd, const char *name)
 	return ply_mark_is_set(layer, dirfd, name, PLY_MARK_WHITEOUT);
 }
 
+int ply_mark_whiteout(struct ply_layer *layer, int dirfd, const char *name, const struct statx *stx)
+{
+	if (ply_is_whiteout(stx))
+		return 1;
+	if (!S_ISREG(stx->stx_mode) || stx->stx_size)
+		return 0;
+	return ply_mark_xwhiteout(layer, dirfd, name);
+}
+
 int ply_mark_aufs(int dirfd, const char *name)
 {
 	char mark[PLY_AUFS_PREFIX_LEN + PLY_NAME_MAX + 1];

@@ -39,6 +39,9 @@ int ply_mark_below(struct ply_layer *layer, int dirfd, const char *name,
 
 /* 1 when the regular file of size 0 is a whiteout by xattr. */
 int ply_mark_xwhiteout(struct ply_layer *layer, int dirfd, const char *name);
+/* 1 when what stx tells of is a whiteout by itself: a device 0/0, or an empty file by xattr. */
+int ply_mark_whiteout(struct ply_layer *layer, int dirfd, const char *name,
+		      const struct statx *stx);
 
 /* 1 when the inode has the mark, one of format.h's, in any space. */
 int ply_mark_is_set(struct ply_layer *layer, int dirfd, const char *name, const char *mark);

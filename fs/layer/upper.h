@@ -93,7 +93,7 @@ int ply_upper_set_mark(struct ply_upper *up, int dirfd, const char *name, const 
 		       const void *value, size_t size);
 /* Takes one away; none is no error. */
 int ply_upper_remove_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark);
-/* The value of a mark in the writing space: its length or -errno. */
+/* The value of a mark in the writing space: its length or -errno; 0 for none, and for one too long for size. */
 ssize_t ply_upper_get_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark,
 			   void *value, size_t size);
 /* Opens a directory beside the work directory that is there: its descriptor, which stays up's in *slot, or -errno. */

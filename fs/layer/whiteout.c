@@ -62,11 +62,13 @@ ssize_t ply_upper_get_mark(struct ply_upper *up, int dirfd, const char *name, co
 			   void *value, size_t size)
 {
 	char attr[64];
+	ssize_t n;
 
 	if (!up->space)
-		return -EOPNOTSUPP;
+		return 0;
 	snprintf(attr, sizeof(attr), "%s%s", up->space, mark);
-	return sys_getxattr(dirfd, name, attr, value, size);
+	n = sys_getxattr(dirfd, name, attr, value, size);
+	return n == -ENODATA || n == -EOPNOTSUPP || n == -ERANGE ? 0 : n;
 }
 
 int ply_upper_set_opaque(struct ply_upper *up, int dirfd, const char *name)
@@ -257,11 +259,9 @@ static int clear_one(void *arg, const char *name, unsigned char type, uint64_t i
 		err = sys_statx(c->dirfd, name, STATX_BASIC_STATS, &stx);
 		if (err)
 			return err;
-		mark = ply_is_whiteout(&stx);
-		if (!mark && S_ISREG(stx.stx_mode) && !stx.stx_size)
-			mark = ply_mark_xwhiteout(c->up->layer, c->dirfd, name) == 1;
+		mark = ply_mark_whiteout(c->up->layer, c->dirfd, name, &stx);
 	}
-	return mark ? sys_unlink(c->dirfd, name) : 0;
+	return mark > 0 ? sys_unlink(c->dirfd, name) : mark;
 }
 
 int ply_upper_clear_marks(struct ply_upper *up, int dirfd)

@@ -52,9 +52,9 @@ static int read_kept(struct ply_union *u, int fd, const char *name, struct kept 
 	ssize_t n =
 		ply_upper_get_mark(&u->upper, fd, name, PLY_MARK_KEPT, &k->mark, sizeof(k->mark));
 
-	if (n < 0 && n != -ENODATA && n != -EOPNOTSUPP && n != -ERANGE)
+	if (n < 0)
 		return (int)n;
-	k->size = n > 0 ? (size_t)n : 0;
+	k->size = (size_t)n;
 	return n >= PLY_KEPT_HEADER && k->mark.version == PLY_KEPT_VERSION;
 }
 

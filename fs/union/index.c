@@ -60,7 +60,7 @@ static int read_links(struct ply_union *u, const char *entry, const struct statx
 	ssize_t n = ply_upper_get_mark(&u->upper, u->upper.index, entry, PLY_MARK_NLINK, value,
 				       sizeof(value) - 1);
 
-	if (n < 0 && n != -ENODATA && n != -EOPNOTSUPP && n != -ERANGE)
+	if (n < 0)
 		return (int)n;
 	*extra = n > 1 ? (int32_t)strtol(value + 1, NULL, 10) : -1;
 	if (value[0] == 'L')

@@ -197,6 +197,34 @@ interrupted() {
 	done
 }
 
+# unreadable: an error at any listing of xattrs is told of; what has them is not taken for something without
+unreadable() {
+	local n status errors=0
+	stack
+	mkdir "$U/by-xattr" "$L/by-xattr"
+	touch "$L/by-xattr/gone" "$U/by-xattr/gone"
+	setfattr -n trusted.overlay.opaque -v x "$U/by-xattr"
+	setfattr -n trusted.overlay.whiteout -v y "$U/by-xattr/gone"
+	of_stack "$name"
+	! asks_mount || {
+		umount "$M"
+		return
+	}
+	"$prog" "${args[@]}" >"$T/out" 2>"$T/err"
+	for ((n = 1; n <= 30; n++)); do
+		rm -rf "$T/target"
+		with_killer FAIL_AT=$n "$prog" "${args[@]}" >"$T/failed-out" 2>"$T/failed-err"
+		status=$?
+		if cmp -s "$T/err" "$T/failed-err" && [ $status = "$wanted" ]; then
+			diff "$T/out" "$T/failed-out" || fail "$name: other words and no error, at listing $n"
+		else
+			grep -q 'Input/output error' "$T/failed-err" || fail "$name: no error at listing $n: $status, $(cat "$T/failed-err")"
+			errors=$((errors + 1))
+		fi
+	done
+	[ $errors != 0 ] || fail "$name reads no xattrs"
+}
+
 need python3 strace
 need_root
 check "help and man page name the same options; versions" each helps
@@ -205,5 +233,6 @@ check "the common options" each accepts
 check "JSON: objects, members that the man page names, a summary at the end" each json_is_documented
 check "hostile names are escaped, and with -0 as they are" each hostile
 check "notes, and none with -q" each quiet
+check "an xattr that cannot be read is told of" each unreadable
 check "a signal leaves all as it was" each interrupted
 finish

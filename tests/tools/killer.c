@@ -1,6 +1,7 @@
 /*
  * To be preloaded: kills the program when it comes to its Nth call, N from the environment's KILL_AT, that changes
- * something on disk. What it has done before stays, nothing after it is done.
+ * something on disk. What it has done before stays, nothing after it is done. With FAIL_AT its Nth listing of xattrs
+ * fails with EIO.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -14,16 +15,32 @@
 #define NR_RENAMEAT2 316
 #define NR_FCHMODAT2 452
 #define NR_SETXATTRAT 463
+#define NR_LISTXATTRAT 465
 #define NR_REMOVEXATTRAT 466
+
+/* Is this the Nth time, N from the environment? */
+static int is_due(const char *variable, long *left)
+{
+	const char *at = getenv(variable);
+
+	if (*left < 0)
+		*left = at ? strtol(at, NULL, 10) : 0;
+	return *left > 0 && !--*left;
+}
+
+static int listing_fails(void)
+{
+	static long left = -1;
+
+	errno = EIO;
+	return is_due("FAIL_AT", &left);
+}
 
 static void count(void)
 {
 	static long left = -1;
-	const char *at = getenv("KILL_AT");
 
-	if (left < 0)
-		left = at ? strtol(at, NULL, 10) : 0;
-	if (left > 0 && !--left)
+	if (is_due("KILL_AT", &left))
 		raise(SIGKILL);
 }
 
@@ -63,6 +80,18 @@ CALL(removexattr, (const char *path, const char *attr), path, attr)
 CALL(lremovexattr, (const char *path, const char *attr), path, attr)
 CALL(fremovexattr, (int fd, const char *attr), fd, attr)
 
+#define LISTING(name, params, ...)                                                                 \
+	ssize_t name params;                                                                       \
+	ssize_t name params                                                                        \
+	{                                                                                          \
+		if (listing_fails())                                                               \
+			return -1;                                                                 \
+		return NEXT(ssize_t(*) params, #name)(__VA_ARGS__);                                \
+	}
+
+LISTING(listxattr, (const char *path, char *list, size_t size), path, list, size)
+LISTING(llistxattr, (const char *path, char *list, size_t size), path, list, size)
+
 ssize_t copy_file_range(int in, off64_t *in_off, int out, off64_t *out_off, size_t len,
 			unsigned flags)
 {
@@ -83,6 +112,8 @@ long syscall(long number, ...)
 	if (number == NR_RENAMEAT2 || number == NR_FCHMODAT2 || number == NR_SETXATTRAT ||
 	    number == NR_REMOVEXATTRAT)
 		count();
+	if (number == NR_LISTXATTRAT && listing_fails())
+		return -1;
 	return NEXT(long (*)(long, ...), "syscall")(number, arg[0], arg[1], arg[2], arg[3], arg[4],
 						    arg[5]);
 }

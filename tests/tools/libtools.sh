@@ -41,15 +41,19 @@ overlay() {
 	mount -t overlay overlay -o "$1" "$M" || fail "no overlayfs: $1"
 }
 
+# with_killer VARIABLE=N COMMAND...: see killer.c
+with_killer() {
+	[ -e "$T/killer.so" ] || "${CC:-cc}" -D_GNU_SOURCE -shared -fPIC -o "$T/killer.so" "$(dirname "${BASH_SOURCE[0]}")/killer.c" -ldl ||
+		fail "the killer cannot be compiled"
+	# shellcheck disable=SC2016
+	env ASAN_OPTIONS=verify_asan_link_order=0 "$1" bash -c 'so=$1; shift; LD_PRELOAD=$so "$@"; exit $?' - "$T/killer.so" "${@:2}"
+}
+
 # killed_at N COMMAND...: killed when it comes to its Nth call that changes something; true if it ended well before that
 killed_at() {
 	local n=$1 status
 	shift
-	[ -e "$T/killer.so" ] || "${CC:-cc}" -D_GNU_SOURCE -shared -fPIC -o "$T/killer.so" "$(dirname "${BASH_SOURCE[0]}")/killer.c" -ldl ||
-		fail "the killer cannot be compiled"
-	# shellcheck disable=SC2016
-	ASAN_OPTIONS=verify_asan_link_order=0 KILL_AT=$n bash -c 'so=$1; shift; LD_PRELOAD=$so "$@"; exit $?' \
-		- "$T/killer.so" "$@" >"$T/killed" 2>&1
+	with_killer KILL_AT="$n" "$@" >"$T/killed" 2>&1
 	status=$?
 	[ $status = 0 ] || [ $status = 137 ] || fail "killed at $n: status $status: $(cat "$T/killed")"
 	return $status

@@ -19,13 +19,6 @@ static int starts(const char *name, const char *with)
 	return !strncmp(name, with, strlen(with));
 }
 
-/* Of an empty file: does its mark count here? A directory that is opaque says so for both. */
-static int is_xwhiteout(const struct ply_convert_dir *d, const char *name, const struct statx *stx)
-{
-	return S_ISREG(stx->stx_mode) && !stx->stx_size &&
-	       ply_mark_xwhiteout(d->c->layer, d->fd, name) == 1;
-}
-
 /*
  * In an opaque directory whiteouts hide nothing, and those by attribute would be files for the kernel's overlayfs,
  * which looks for them only where the mark is x.
@@ -61,11 +54,12 @@ static int look_at_aufs(const struct ply_convert_dir *d, struct ply_convert_entr
 		e->turn = d->c->to.whiteouts == PLY_KIND_AUFS ? PLY_TURN_NOTHING : to_form(d);
 	} else if (!err) {
 		/* A directory has become opaque by itself by now. Files win, and of two whiteouts one is left. */
-		int is_kept = d->c->to.whiteouts == PLY_KIND_AUFS &&
-			      (ply_is_whiteout(&beside) || is_xwhiteout(d, e->hidden, &beside));
+		int is_kept = d->c->to.whiteouts == PLY_KIND_AUFS
+				      ? ply_mark_whiteout(d->c->layer, d->fd, e->hidden, &beside)
+				      : 0;
 
 		e->turn = is_kept ? PLY_TURN_NOTHING : PLY_TURN_DROP;
-		return 0;
+		return is_kept < 0 ? is_kept : 0;
 	}
 	return err == -ENOENT ? 0 : err;
 }
@@ -108,15 +102,18 @@ static int look_at_marks(const struct ply_convert_dir *d, struct ply_convert_ent
 
 int ply_convert_look(const struct ply_convert_dir *d, struct ply_convert_entry *e)
 {
-	int err = sys_statx(d->fd, e->name, STATX_BASIC_STATS, &e->stx);
+	int err = sys_statx(d->fd, e->name, STATX_BASIC_STATS, &e->stx), is_whiteout = 0;
 
-	if (err)
-		return err;
+	if (!err && !ply_is_aufs_name(e->name))
+		is_whiteout = ply_mark_whiteout(d->c->layer, d->fd, e->name, &e->stx);
+	if (err || is_whiteout < 0)
+		return err ? err : is_whiteout;
 	if (ply_is_aufs_name(e->name)) {
 		err = look_at_aufs(d, e);
-	} else if (ply_is_whiteout(&e->stx)) {
+	} else if (is_whiteout && !S_ISREG(e->stx.stx_mode)) {
 		look_at_whiteout(d, e, PLY_KIND_CHAR);
-	} else if (is_xwhiteout(d, e->name, &e->stx)) {
+	} else if (is_whiteout) {
+		/* Does its mark count here? A directory that is opaque says so for both. */
 		if (d->opaque == PLY_OPAQUE_NONE)
 			e->why = why_unannounced;
 		look_at_whiteout(d, e, PLY_KIND_XATTR);

@@ -201,21 +201,23 @@ struct cleaning {
 
 static int is_idle_whiteout(struct cleaning *c, const struct ply_walk_entry *e)
 {
-	if (ply_is_whiteout(&e->stx))
-		return 1;
-	if (ply_is_aufs_name(e->name))
-		return ply_aufs_target(e->name) && sys_access(e->dirfd, ply_aufs_target(e->name));
-	return S_ISREG(e->stx.stx_mode) && !e->stx.stx_size &&
-	       ply_mark_xwhiteout(c->layer, e->dirfd, e->name) == 1;
+	const char *target = ply_aufs_target(e->name);
+	int err;
+
+	if (ply_is_aufs_name(e->name) && !ply_is_whiteout(&e->stx)) {
+		err = target ? sys_access(e->dirfd, target) : 0;
+		return err == -ENOENT ? 1 : err;
+	}
+	return ply_mark_whiteout(c->layer, e->dirfd, e->name, &e->stx);
 }
 
 static int drop_idle(void *arg, const struct ply_walk_entry *e)
 {
 	struct cleaning *c = arg;
-	int err;
+	int is_idle = is_idle_whiteout(c, e), err;
 
-	if (!is_idle_whiteout(c, e))
-		return 0;
+	if (is_idle <= 0)
+		return is_idle;
 	err = ply_fold_remember(c->f, e->dirfd);
 	if (!err)
 		err = sys_unlink(e->dirfd, e->name);

@@ -124,11 +124,13 @@ static int on_file(struct entry *e)
 {
 	struct ply_fold *f = e->l->f;
 	struct ply_data data;
-	int err;
+	int says = 0, err;
 
-	if (!S_ISREG(e->found.stx.stx_mode) ||
-	    !ply_mark_is_set(&f->stack.layers[PLY_FOLD_TOP], e->dirfd, e->name, PLY_MARK_METACOPY))
-		return 0;
+	if (S_ISREG(e->found.stx.stx_mode))
+		says = ply_mark_is_set(&f->stack.layers[PLY_FOLD_TOP], e->dirfd, e->name,
+				       PLY_MARK_METACOPY);
+	if (says <= 0)
+		return says;
 	err = ply_stack_data(&f->stack, e->dirs, e->name, &e->found, &data);
 	if (err)
 		return err;

@@ -59,12 +59,9 @@ static int refuse_elsewhere(struct ply_snap *s, const struct ply_walk_entry *e)
 
 static int is_any_whiteout(struct ply_snap *s, const struct ply_walk_entry *e)
 {
-	if (ply_is_whiteout(&e->stx))
-		return 1;
-	if (ply_is_aufs_name(e->name))
+	if (ply_is_aufs_name(e->name) && !ply_is_whiteout(&e->stx))
 		return ply_aufs_target(e->name) != NULL;
-	return S_ISREG(e->stx.stx_mode) && !e->stx.stx_size &&
-	       ply_mark_xwhiteout(&s->from, e->dirfd, e->name) == 1;
+	return ply_mark_whiteout(&s->from, e->dirfd, e->name, &e->stx);
 }
 
 static void say_entry(struct ply_snap *s, const struct ply_walk_entry *e, const char *kind)
@@ -136,7 +133,7 @@ static int on_file(void *arg, const struct ply_walk_entry *e)
 		s->left_out += err > 0;
 		return err < 0 ? err : 0;
 	}
-	err = refuse_elsewhere(s, e);
+	err = is_whiteout < 0 ? is_whiteout : refuse_elsewhere(s, e);
 	s->at = e;
 	if (!err)
 		err = copy_file(s, e);

@@ -278,12 +278,17 @@ static void say_kept(const struct entry *e, unsigned differs)
 	free(dir);
 }
 
+/* 1, 0 or -errno. */
 static int is_bound(const struct entry *e)
 {
+	int aufs;
+
 	if (e->stx.stx_attributes & (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND))
 		return 1;
-	return ply_mark_aufs(e->fd, e->name) ||
-	       ply_mark_is_set(upper_of(e), e->fd, e->name, PLY_MARK_PROTATTR);
+	aufs = ply_mark_aufs(e->fd, e->name);
+	if (aufs)
+		return aufs;
+	return ply_mark_is_set(upper_of(e), e->fd, e->name, PLY_MARK_PROTATTR);
 }
 
 /* Both are of one type. Adds what may go or be shared, and says so: 1; else 0. */
@@ -323,9 +328,14 @@ static int judge_file(const struct entry *e, const struct hidden *h)
 
 static int is_comparable(const struct entry *e, const struct hidden *h)
 {
-	return h->found.kind == PLY_FOUND_FILE && !is_bound(e) &&
-	       (h->found.stx.stx_mode & S_IFMT) == (e->stx.stx_mode & S_IFMT) &&
-	       !ply_same_inode(&h->found.stx, &e->stx);
+	int bound;
+
+	if (h->found.kind != PLY_FOUND_FILE ||
+	    (h->found.stx.stx_mode & S_IFMT) != (e->stx.stx_mode & S_IFMT) ||
+	    ply_same_inode(&h->found.stx, &e->stx))
+		return 0;
+	bound = is_bound(e);
+	return bound < 0 ? bound : !bound;
 }
 
 static int on_file(const struct entry *e)
@@ -338,7 +348,9 @@ static int on_file(const struct entry *e)
 	res = read_handles(e, &h);
 	if (!res && h.origin_len && !is_from_there(&h))
 		res = ply_vacuum_add_stray(e->v, hash_of(&h.origin));
-	if (!res && is_comparable(e, &h))
+	if (!res)
+		res = is_comparable(e, &h);
+	if (res > 0)
 		res = judge_file(e, &h);
 	ply_found_free(&h.found);
 	if (res)
@@ -356,9 +368,11 @@ static int is_like_below(const struct entry *e)
 	struct ply_part *part;
 	int res = ply_mark_opaque(upper_of(e), e->fd, e->name);
 
-	if (res < 0 || res == PLY_OPAQUE_ALL || e->v->index_is_for_nfs || is_bound(e))
+	if (res < 0 || res == PLY_OPAQUE_ALL || e->v->index_is_for_nfs)
 		return res < 0 ? res : 0;
-	res = ply_mark_is_set(upper_of(e), e->fd, e->name, PLY_MARK_REDIRECT);
+	res = is_bound(e);
+	if (!res)
+		res = ply_mark_is_set(upper_of(e), e->fd, e->name, PLY_MARK_REDIRECT);
 	if (res)
 		return res < 0 ? res : 0;
 	res = ply_stack_child(&e->v->stack, e->at->dirs, e->name, 1, &f);
