@@ -9,6 +9,7 @@
 #include "union/fill.h"
 #include "union/lookup.h"
 #include "union/place.h"
+#include "union/settle.h"
 
 #define ATTR_MASK (STATX_BASIC_STATS | STATX_BTIME)
 
@@ -68,6 +69,8 @@ static int set_size(struct ply_union *u, struct ply_node *node, off_t size)
 	if (err)
 		return err;
 	err = sys_truncate(fd->fd, size);
+	if (!err && !size)
+		ply_settle_emptied(u, node);
 	ply_fd_put(u->fds, fd);
 	return err;
 }

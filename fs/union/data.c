@@ -99,11 +99,17 @@ int ply_data_open_lower(struct ply_union *u, struct ply_node *node, struct ply_f
 
 int ply_data_open(struct ply_union *u, struct ply_node *node, struct ply_fd **out)
 {
+	int err;
+
 	if (!S_ISREG(ply_node_type(node)))
 		return ply_node_is_dir(node) ? -EISDIR : -EINVAL;
-	if (ply_node_has_data(node))
-		return ply_data_open_upper(u, node, out);
-	return ply_data_open_lower(u, node, out);
+	if (!ply_node_has_data(node)) {
+		err = ply_data_open_lower(u, node, out);
+		/* It may have come up meanwhile, and what told where the lower data is may be gone. */
+		if (!err || !ply_node_has_data(node))
+			return err;
+	}
+	return ply_data_open_upper(u, node, out);
 }
 
 static pthread_mutex_t *keep_lock(struct ply_union *u, const struct ply_node *node)

@@ -19,6 +19,7 @@ struct ply_lowerdata {
 	uint8_t pinned;	       /* the inode's mark redirect has the path; node->lock */
 	uint8_t was_found;     /* by a lookup: the mark may be there */
 	uint8_t filled;	       /* found so: the upper has the data, too */
+	uint8_t lost;	       /* what came up did not all reach the disk; node->lock */
 	uint8_t keeps;	       /* the mark "kept" has what a fill took off; see ply_keep_lock */
 	char path[];	       /* of the data, from the layer's root */
 };

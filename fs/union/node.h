@@ -242,6 +242,8 @@ struct ply_union {
 	size_t nunsettled;
 	pthread_mutex_t settle_run; /* one thread settles; outermost */
 	int64_t search_again;	    /* second before which marks are not looked for; settle_run */
+	int syncs_each;		    /* syncfs has failed; settle_run */
+	_Atomic int has_lost;	    /* data of some file could not be synced */
 	_Atomic int settles_all;    /* files that are to stay without data, too */
 	int settler_runs, settler_ends;
 	_Atomic int has_flag;  /* the work directory says that marks are left */

@@ -124,6 +124,7 @@ void ply_settle_replace(struct ply_union *u, struct ply_node *node, struct ply_l
 	data->filled = old->filled;
 	data->pinned = old->pinned;
 	data->keeps = old->keeps;
+	data->lost = old->lost;
 	pthread_mutex_lock(&u->settle_lock);
 	if (old->prev) {
 		data->node = node;
@@ -196,6 +197,8 @@ static int unmark_locked(struct ply_union *u, struct ply_node *node)
 	PLY_ASSERT_LOCKED(&node->lock);
 	if (node->state != PLY_STATE_DATA_UP)
 		return 0;
+	if (node->lowerdata->lost)
+		return -EIO;
 	err = remove_marks(u, node);
 	if (err && err != -ENOENT && err != -ESTALE)
 		return err;
@@ -214,6 +217,28 @@ int ply_settle_unmark(struct ply_union *u, struct ply_node *node)
 	err = unmark_locked(u, node);
 	pthread_mutex_unlock(&node->lock);
 	return err;
+}
+
+static void set_lost(struct ply_node *node, uint8_t lost)
+{
+	pthread_mutex_lock(&node->lock);
+	if (node->state == PLY_STATE_DATA_UP)
+		node->lowerdata->lost = lost;
+	pthread_mutex_unlock(&node->lock);
+}
+
+void ply_settle_lost(struct ply_union *u, struct ply_node *node)
+{
+	if (!atomic_exchange(&u->has_lost, 1))
+		ply_error("data could not be written to the upper directory's file system: "
+			  "fsync of the files concerned fails from now on");
+	set_lost(node, 1);
+}
+
+void ply_settle_emptied(struct ply_union *u, struct ply_node *node)
+{
+	if (atomic_load(&u->has_lost))
+		set_lost(node, 0);
 }
 
 int ply_settle_node(struct ply_union *u, struct ply_node *node)
@@ -274,10 +299,31 @@ static int unmark_batch(struct ply_union *u, const struct batch *b)
 	return first;
 }
 
+/*
+ * syncfs tells of an error once, and not which file it was. Those of a later batch may have been written to the disk
+ * then, too, and the next syncfs finds nothing wrong: after an error each file is synced by itself.
+ */
+static int sync_batch(struct ply_union *u, const struct batch *b)
+{
+	int first = 0;
+
+	if (!u->sync)
+		return 0;
+	if (!u->syncs_each && sys_syncfs(u->upper.work_root) == 0)
+		return 0;
+	u->syncs_each = 1;
+	for (size_t i = 0; i < b->n; i++) {
+		int err = b->has_data[i] ? ply_fsync(u, b->nodes[i], PLY_SYNC_ALL) : 0;
+
+		if (!first)
+			first = err;
+	}
+	return first;
+}
+
 static int settle_batch(struct ply_union *u, struct batch *b)
 {
-	int err = bring_data(u, b);
-	int synced = u->sync ? sys_syncfs(u->upper.work_root) : 0;
+	int err = bring_data(u, b), synced = sync_batch(u, b);
 
 	if (!synced)
 		synced = unmark_batch(u, b);
