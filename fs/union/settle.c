@@ -61,7 +61,7 @@ int ply_settle_announce(struct ply_union *u)
 {
 	int fd;
 
-	if (u->metacopy || atomic_load(&u->has_flag))
+	if (atomic_load(&u->has_flag))
 		return 0;
 	fd = sys_open(u->upper.work_root, PLY_UNSETTLED, O_WRONLY | O_CREAT, S_IRUSR | S_IWUSR);
 	if (fd < 0)

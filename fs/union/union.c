@@ -212,7 +212,7 @@ static int open_upper(struct ply_union *u, const struct ply_union_config *cfg, s
 	if (err)
 		return explain_upper(cfg, why, err, what);
 	ply_sync_init(u);
-	if (!u->metacopy && ply_settle_is_left(u)) {
+	if (ply_settle_is_left(u)) {
 		atomic_store(&u->has_flag, 1);
 		atomic_store(&u->must_find, 1);
 	}

@@ -356,6 +356,38 @@ static int is_marked(struct bed *b, const char *path)
 	       disk_xattr(b, path, "user.overlay.metacopy");
 }
 
+static void die(struct bed *b)
+{
+	fail_every_call(-EIO);
+	ply_union_close(b->u);
+	b->u = NULL;
+	stop_failing();
+}
+
+/* Files that are to stay without their data stay so; that of the others is looked for after a crash as without. */
+static void test_metacopy_leaves_only_marks_without_data(void **state)
+{
+	struct ply_union_config how = { .metacopy = 1, .sync = PLY_SYNC };
+	struct bed *b = *state;
+
+	make_layer(b);
+	put_file(b, "l0/g", "other");
+	put_dir(b, "up");
+	bed_open(b, 1, 0, &how);
+	assert_ok(u_chmod(b, "f", 0600));
+	assert_ok(u_write_back(b, "g", "O", 0));
+	die(b);
+	assert_true(is_marked(b, "up/g"));
+	bed_open(b, 1, 0, &how);
+	assert_ok(settle(b));
+	assert_false(is_marked(b, "up/g"));
+	assert_true(is_marked(b, "up/f"));
+	bed_close(b);
+	assert_false(on_disk(b, "work/" PLY_UNSETTLED));
+	assert_false(on_disk(b, "work/" PLY_SETTLING));
+	assert_true(is_marked(b, "up/f"));
+}
+
 static int fsync_of(struct bed *b, const char *path)
 {
 	struct ply_entry f = u_hold(b, path);
@@ -445,10 +477,7 @@ static void test_what_cannot_be_searched_keeps_no_other_file_from_being_settled(
 
 	make_layer(b);
 	open_meta_up(b);
-	fail_every_call(-EIO);
-	ply_union_close(b->u);
-	b->u = NULL;
-	stop_failing();
+	die(b);
 	put_dir(b, "up/a/b");
 	assert_int_equal(chmod(bed_path(b, "up/a"), 0), 0);
 	put_dir(b, "up/m");
@@ -486,6 +515,7 @@ int main(void)
 		bed_test(test_an_error_of_giving_back_takes_nothing),
 		bed_test(test_what_is_set_meanwhile_stays),
 		bed_test(test_what_is_set_after_an_error_stays),
+		bed_test(test_metacopy_leaves_only_marks_without_data),
 		bed_test(test_after_an_error_of_syncfs_each_file_is_synced),
 		bed_test(test_what_was_lost_stays_marked),
 		bed_test(test_what_was_lost_in_a_batch_stays_marked),
