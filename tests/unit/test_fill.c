@@ -350,124 +350,12 @@ static void test_a_file_whose_data_is_missing_keeps_saying_where_it_is(void **st
 	bed_close(b);
 }
 
-static int is_marked(struct bed *b, const char *path)
-{
-	return disk_xattr(b, path, "trusted.overlay.metacopy") ||
-	       disk_xattr(b, path, "user.overlay.metacopy");
-}
-
 static void die(struct bed *b)
 {
 	fail_every_call(-EIO);
 	ply_union_close(b->u);
 	b->u = NULL;
 	stop_failing();
-}
-
-/* Files that are to stay without their data stay so; that of the others is looked for after a crash as without. */
-static void test_metacopy_leaves_only_marks_without_data(void **state)
-{
-	struct ply_union_config how = { .metacopy = 1, .sync = PLY_SYNC };
-	struct bed *b = *state;
-
-	make_layer(b);
-	put_file(b, "l0/g", "other");
-	put_dir(b, "up");
-	bed_open(b, 1, 0, &how);
-	assert_ok(u_chmod(b, "f", 0600));
-	assert_ok(u_write_back(b, "g", "O", 0));
-	die(b);
-	assert_true(is_marked(b, "up/g"));
-	bed_open(b, 1, 0, &how);
-	assert_ok(settle(b));
-	assert_false(is_marked(b, "up/g"));
-	assert_true(is_marked(b, "up/f"));
-	bed_close(b);
-	assert_false(on_disk(b, "work/" PLY_UNSETTLED));
-	assert_false(on_disk(b, "work/" PLY_SETTLING));
-	assert_true(is_marked(b, "up/f"));
-}
-
-static int fsync_of(struct bed *b, const char *path)
-{
-	struct ply_entry f = u_hold(b, path);
-	int err = ply_fsync(b->u, f.node, PLY_SYNC_ALL);
-
-	u_drop(b, &f);
-	return err;
-}
-
-/* syncfs says once that something was not written, and it may have been a file of a later batch. */
-static void test_after_an_error_of_syncfs_each_file_is_synced(void **state)
-{
-	struct bed *b = *state;
-
-	make_layer(b);
-	put_file(b, "l0/g", "other");
-	put_file(b, "l0/h", "third");
-	open_meta_up(b);
-	assert_ok(u_write_back(b, "g", "O", 0));
-	fail_kind(PLY_SYS_syncfs, -EIO);
-	assert_ok(settle(b));
-	assert_true(calls_of(PLY_SYS_fsync) >= 2);
-	stop_failing();
-	assert_false(is_marked(b, "up/f"));
-	assert_false(is_marked(b, "up/g"));
-	assert_ok(u_chmod(b, "h", 0600));
-	count_calls();
-	assert_ok(settle(b));
-	assert_int_equal(calls_of(PLY_SYS_syncfs), 0);
-	assert_true(calls_of(PLY_SYS_fsync) >= 1);
-	stop_failing();
-	assert_false(is_marked(b, "up/h"));
-	bed_close(b);
-}
-
-/* What the disk has not got is not told to be there later, when the kernel has forgotten about it. */
-static void test_what_was_lost_stays_marked(void **state)
-{
-	struct bed *b = *state;
-
-	make_layer(b);
-	put_file(b, "l0/g", "other");
-	open_meta_up(b);
-	assert_ok(u_write_back(b, "g", "O", 0));
-	fail_kind(PLY_SYS_fsync, -EIO);
-	assert_errno(fsync_of(b, "g"), -EIO);
-	stop_failing();
-	assert_errno(fsync_of(b, "g"), -EIO);
-	assert_errno(settle(b), -EIO);
-	assert_true(is_marked(b, "up/g"));
-	assert_false(is_marked(b, "up/f"));
-	assert_ok(u_write_back(b, "g", "again", 0));
-	assert_errno(fsync_of(b, "g"), -EIO);
-	assert_string_equal(u_text(b, "g"), "again");
-	assert_ok(u_truncate(b, "g", 0));
-	assert_ok(u_write_back(b, "g", "new", 0));
-	assert_ok(fsync_of(b, "g"));
-	assert_false(is_marked(b, "up/g"));
-	assert_ok(settle(b));
-	bed_close(b);
-}
-
-/* The same where it is found while many are settled. */
-static void test_what_was_lost_in_a_batch_stays_marked(void **state)
-{
-	struct bed *b = *state;
-
-	make_layer(b);
-	open_meta_up(b);
-	assert_ok(u_write_back(b, "f", "x", 0));
-	b->u->syncs_each = 1;
-	fail_kind(PLY_SYS_fsync, -EIO);
-	assert_errno(settle(b), -EIO);
-	stop_failing();
-	assert_errno(settle(b), -EIO);
-	assert_errno(fsync_of(b, "f"), -EIO);
-	assert_true(is_marked(b, "up/f"));
-	assert_ok(u_unlink(b, "f"));
-	assert_ok(settle(b));
-	bed_close(b);
 }
 
 /* One directory in the upper cannot be listed, another not even be looked up. */
@@ -515,10 +403,6 @@ int main(void)
 		bed_test(test_an_error_of_giving_back_takes_nothing),
 		bed_test(test_what_is_set_meanwhile_stays),
 		bed_test(test_what_is_set_after_an_error_stays),
-		bed_test(test_metacopy_leaves_only_marks_without_data),
-		bed_test(test_after_an_error_of_syncfs_each_file_is_synced),
-		bed_test(test_what_was_lost_stays_marked),
-		bed_test(test_what_was_lost_in_a_batch_stays_marked),
 		bed_test(test_what_cannot_be_searched_keeps_no_other_file_from_being_settled),
 		bed_test(test_a_file_whose_data_is_missing_keeps_saying_where_it_is),
 	};
