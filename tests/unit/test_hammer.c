@@ -4,47 +4,17 @@
  */
 #include <errno.h>
 #include <linux/fs.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
 
-#include "paths.h"
-
-#define THREADS 8
-
-struct worker {
-	struct bed *b;
-	unsigned id;
-	unsigned long long seed;
-	unsigned steps;
-	unsigned odd; /* errors that make no sense */
-	char what[160];
-};
-
-static unsigned rnd(struct worker *w, unsigned n)
-{
-	w->seed = w->seed * 6364136223846793005ull + 1442695040888963407ull;
-	return (unsigned)(w->seed >> 33) % n;
-}
+#include "crowd.h"
 
 static void pick(struct worker *w, char *path)
 {
 	static const char *const dirs[] = { "", "d/", "e/", "d/sub/", "low/" };
 	static const char *const names[] = { "a", "b", "c", "sub", "f1", "f2", "f3" };
 
-	sprintf(path, "%s%s", dirs[rnd(w, 5)], names[rnd(w, 7)]);
-}
-
-/* Every error that some order of calls can give. */
-static int makes_sense(int err)
-{
-	static const int known[] = { 0,	      -ENOENT,	  -EEXIST, -ENOTDIR,
-				     -EISDIR, -ENOTEMPTY, -EINVAL, -EPERM };
-
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-		if (err == known[i])
-			return 1;
-	return 0;
+	sprintf(path, "%s%s", dirs[crowd_rnd(w, 5)], names[crowd_rnd(w, 7)]);
 }
 
 static int forget_entry(void *arg, const char *name, const struct ply_entry *entry, uint64_t cookie)
@@ -98,7 +68,7 @@ static int step(struct worker *w)
 {
 	static const unsigned flags[] = { 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE };
 	char path[64], other[64];
-	unsigned op = rnd(w, 14);
+	unsigned op = crowd_rnd(w, 14);
 
 	pick(w, path);
 	pick(w, other);
@@ -110,24 +80,24 @@ static int step(struct worker *w)
 		return u_mkdir(w->b, path);
 	case 2:
 	case 3:
-		return u_write(w->b, path, "hammer", rnd(w, 10));
+		return u_write(w->b, path, "hammer", crowd_rnd(w, 10));
 	case 4:
 		return u_unlink(w->b, path);
 	case 5:
 		return u_rmdir(w->b, path);
 	case 6:
 	case 7:
-		return u_rename(w->b, path, other, flags[rnd(w, 4)]);
+		return u_rename(w->b, path, other, flags[crowd_rnd(w, 4)]);
 	case 8:
 		return u_link(w->b, other, path);
 	case 9:
-		return list(w, rnd(w, 2) ? "d" : "");
+		return list(w, crowd_rnd(w, 2) ? "d" : "");
 	case 10:
-		return u_chmod(w->b, path, 0600 | rnd(w, 0100));
+		return u_chmod(w->b, path, 0600 | crowd_rnd(w, 0100));
 	case 11:
 		return use_unlinked(w, path);
 	case 12:
-		return u_truncate(w->b, path, rnd(w, 3) * 100);
+		return u_truncate(w->b, path, crowd_rnd(w, 3) * 100);
 	default:
 		return list(w, "low");
 	}
@@ -140,28 +110,10 @@ static void *work(void *arg)
 	for (unsigned i = 0; i < w->steps; i++) {
 		int err = step(w);
 
-		if (!makes_sense(err) && !w->odd++)
+		if (!crowd_makes_sense(err) && !w->odd++)
 			fprintf(stderr, "%s: %s\n", w->what, strerror(-err));
 	}
 	return NULL;
-}
-
-static void run_all(struct bed *b, void *(*fn)(void *arg), unsigned steps)
-{
-	struct worker workers[THREADS];
-	pthread_t threads[THREADS];
-	unsigned odd = 0;
-
-	for (unsigned i = 0; i < THREADS; i++) {
-		workers[i] =
-			(struct worker){ .b = b, .id = i, .seed = i * 7919 + 1, .steps = steps };
-		assert_int_equal(pthread_create(&threads[i], NULL, fn, &workers[i]), 0);
-	}
-	for (unsigned i = 0; i < THREADS; i++) {
-		pthread_join(threads[i], NULL);
-		odd += workers[i].odd;
-	}
-	assert_int_equal(odd, 0);
 }
 
 static void make_layers(struct bed *b)
@@ -186,7 +138,7 @@ static void hammer(struct bed *b, const struct ply_union_config *how)
 {
 	make_layers(b);
 	bed_open(b, 2, 0, how);
-	run_all(b, work, 1500);
+	crowd_run(b, work, 1500);
 	assert_same_again(b, TREE_ALL & ~(unsigned)TREE_NLINK);
 	bed_close(b);
 }
@@ -210,53 +162,6 @@ static void test_everything_at_once_with_xattr_whiteouts(void **state)
 	hammer(*state, &how);
 }
 
-#define BIG (300 * 1024)
-
-/* Each writes one byte of its own; the file comes up once, and no byte is lost. */
-static void *write_own_byte(void *arg)
-{
-	struct worker *w = arg;
-	struct ply_entry entry;
-	char buf[64];
-
-	if (u_find(w->b, "d/big", &entry)) {
-		w->odd++;
-		return NULL;
-	}
-	if (ply_read(w->b->u, entry.node, buf, sizeof(buf), 4096) != sizeof(buf) || buf[0] != 'x')
-		w->odd++;
-	if (ply_write(w->b->u, entry.node, "W", 1, w->id * 1000, w->id % 2 ? PLY_WRITE_BACK : 0) !=
-	    1)
-		w->odd++;
-	u_drop(w->b, &entry);
-	return NULL;
-}
-
-static void test_one_file_comes_up_once_for_all_writers(void **state)
-{
-	struct bed *b = *state;
-	char *data = malloc(BIG + 1), *got = malloc(BIG);
-	struct ply_union_stats stats;
-	struct ply_entry entry;
-
-	memset(data, 'x', BIG);
-	data[BIG] = '\0';
-	put_file(b, "l0/d/big", data);
-	bed_open(b, 1, 0, NULL);
-	run_all(b, write_own_byte, 0);
-	ply_union_stats(b->u, &stats);
-	assert_int_equal(stats.copyups, 2);
-	for (unsigned i = 0; i < THREADS; i++)
-		data[i * 1000] = 'W';
-	entry = u_hold(b, "d/big");
-	assert_int_equal(ply_read(b->u, entry.node, got, BIG, 0), BIG);
-	assert_memory_equal(got, data, BIG);
-	u_drop(b, &entry);
-	bed_close(b);
-	free(data);
-	free(got);
-}
-
 /* Directories moved in and out of each other never end up in a loop. */
 static void *move_dirs(void *arg)
 {
@@ -265,10 +170,11 @@ static void *move_dirs(void *arg)
 	struct worker *w = arg;
 
 	for (unsigned i = 0; i < w->steps; i++) {
-		const char *from = dirs[rnd(w, 10)], *to = dirs[rnd(w, 10)];
-		int err = u_rename(w->b, from, to, rnd(w, 3) ? RENAME_NOREPLACE : RENAME_EXCHANGE);
+		const char *from = dirs[crowd_rnd(w, 10)], *to = dirs[crowd_rnd(w, 10)];
+		int err = u_rename(w->b, from, to,
+				   crowd_rnd(w, 3) ? RENAME_NOREPLACE : RENAME_EXCHANGE);
 
-		if (!makes_sense(err) && !w->odd++)
+		if (!crowd_makes_sense(err) && !w->odd++)
 			fprintf(stderr, "%s to %s: %s\n", from, to, strerror(-err));
 	}
 	return NULL;
@@ -284,7 +190,7 @@ static void test_directories_never_move_below_themselves(void **state)
 	assert_ok(u_mkdir(b, "p"));
 	assert_ok(u_mkdir(b, "q"));
 	assert_ok(u_mkdir(b, "r"));
-	run_all(b, move_dirs, 3000);
+	crowd_run(b, move_dirs, 3000);
 	tree = tree_of_union(b, 0);
 	for (const char *s = tree; *s; s++)
 		lines += *s == '\n';
@@ -307,7 +213,7 @@ static void move_lower_dirs(struct bed *b, const struct ply_union_config *how)
 	for (size_t i = 0; i < 5; i++)
 		put_file(b, files[i], files[i]);
 	bed_open(b, 2, 0, how);
-	run_all(b, move_dirs, 400);
+	crowd_run(b, move_dirs, 400);
 	tree = tree_of_union(b, 0);
 	for (size_t i = 0; i < 5; i++)
 		found += strstr(tree, strrchr(files[i], '/')) != NULL;
@@ -357,7 +263,7 @@ static void *list_or_change(void *arg)
 		int err;
 
 		if (w->id % 2) {
-			snprintf(name, sizeof(name), "d/go%u", rnd(w, 50));
+			snprintf(name, sizeof(name), "d/go%u", crowd_rnd(w, 50));
 			if (u_create(w->b, name))
 				u_unlink(w->b, name);
 			continue;
@@ -387,7 +293,7 @@ static void test_listing_shows_what_stays_once_while_others_change(void **state)
 		put_file(b, name, "");
 	}
 	bed_open(b, 1, 0, &how);
-	run_all(b, list_or_change, 60);
+	crowd_run(b, list_or_change, 60);
 	bed_close(b);
 }
 
@@ -470,7 +376,7 @@ static void test_what_can_be_done_once_is_done_once(void **state)
 		for (contest = 0; contest < CONTESTS; contest++) {
 			bed_open(b, 2, 0, NULL);
 			winners = 0;
-			run_all(b, compete, 1);
+			crowd_run(b, compete, 1);
 			assert_int_equal(winners, 1);
 			assert_same_again(b, TREE_ALL & ~(unsigned)TREE_NLINK);
 			bed_close(b);
@@ -485,160 +391,16 @@ static void test_what_can_be_done_once_is_done_once(void **state)
 	}
 }
 
-/* While one byte is written at the beginning, the rest is never seen to be missing. */
-static void *read_or_write(void *arg)
-{
-	struct worker *w = arg;
-	char name[32], *buf = malloc(BIG);
-
-	for (unsigned i = 0; i < w->steps; i++) {
-		struct ply_entry f;
-		ssize_t n;
-
-		snprintf(name, sizeof(name), "d/big%u", i);
-		if (u_find(w->b, name, &f)) {
-			w->odd++;
-			continue;
-		}
-		if (w->id == 0 && ply_write(w->b->u, f.node, "W", 1, 0, 0) != 1)
-			w->odd++;
-		n = ply_read(w->b->u, f.node, buf, BIG, 0);
-		if (n != BIG || memchr(buf + 1, 0, BIG - 1))
-			w->odd++;
-		u_drop(w->b, &f);
-	}
-	free(buf);
-	return NULL;
-}
-
-static void test_readers_see_whole_files_while_they_come_up(void **state)
-{
-	enum { FILES = 12 };
-	struct bed *b = *state;
-	char *data = malloc(BIG + 1), name[32];
-
-	memset(data, 'x', BIG);
-	data[BIG] = '\0';
-	for (unsigned i = 0; i < FILES; i++) {
-		snprintf(name, sizeof(name), "l0/d/big%u", i);
-		put_file(b, name, data);
-	}
-	bed_open(b, 1, 0, NULL);
-	run_all(b, read_or_write, FILES);
-	assert_same_again(b, TREE_ALL);
-	bed_close(b);
-	free(data);
-}
-
-/* Files that come up by steps, move, and are settled, all at once: no content is ever short or holed. */
-#define STEP_FILES 5
-#define STEP_SIZE 20000
-
-static int check_whole(struct worker *w, const char *path)
-{
-	char buf[STEP_SIZE + 1];
-	struct ply_entry f;
-	int err = u_find(w->b, path, &f);
-	ssize_t n;
-
-	if (err)
-		return err;
-	n = ply_read(w->b->u, f.node, buf, sizeof(buf), 0);
-	if (n != STEP_SIZE || memchr(buf, 0, STEP_SIZE) || f.attr.stx_size != STEP_SIZE) {
-		w->odd++;
-		fprintf(stderr, "%s: %zd bytes, size %llu\n", path, n,
-			(unsigned long long)f.attr.stx_size);
-	}
-	u_drop(w->b, &f);
-	return 0;
-}
-
-static int sync_it(struct worker *w, const char *path)
-{
-	struct ply_entry f;
-	int err = u_find(w->b, path, &f);
-
-	if (err)
-		return err;
-	err = ply_fsync(w->b->u, f.node, PLY_SYNC_ALL);
-	u_drop(w->b, &f);
-	return err;
-}
-
-static int one_step(struct worker *w)
-{
-	char path[32], other[32];
-
-	snprintf(path, sizeof(path), "d/s%u", rnd(w, STEP_FILES));
-	snprintf(other, sizeof(other), "d/s%u", rnd(w, STEP_FILES));
-	switch (rnd(w, 9)) {
-	case 0:
-		return u_chmod(w->b, path, 0600 + rnd(w, 64));
-	case 1:
-		return u_write(w->b, path, "W", rnd(w, STEP_SIZE - 1));
-	case 2:
-		return u_rename(w->b, path, other, rnd(w, 2) ? RENAME_EXCHANGE : 0);
-	case 3:
-		return u_link(w->b, path, other);
-	case 4:
-		return sync_it(w, path);
-	case 5:
-		return ply_settle(w->b->u, 0);
-	default:
-		return check_whole(w, path);
-	}
-}
-
-static void *step_by_step(void *arg)
-{
-	struct worker *w = arg;
-
-	for (unsigned i = 0; i < w->steps; i++) {
-		int err = one_step(w);
-
-		if (!makes_sense(err) && !w->odd++)
-			fprintf(stderr, "%s\n", strerror(-err));
-	}
-	return NULL;
-}
-
-static void test_files_are_whole_whatever_happens_on_their_way_up(void **state)
-{
-	unsigned rounds = getenv("PLY_LONG") ? 200 : 10;
-	struct bed *b = *state;
-	char *data = malloc(STEP_SIZE + 1), name[32];
-
-	memset(data, 'x', STEP_SIZE);
-	data[STEP_SIZE] = '\0';
-	for (unsigned i = 0; i < STEP_FILES; i++) {
-		snprintf(name, sizeof(name), "l0/d/s%u", i);
-		put_file(b, name, data);
-	}
-	free(data);
-	for (unsigned round = 0; round < rounds; round++) {
-		put_remove(b, "up");
-		put_dir(b, "up");
-		put_remove(b, "work/index");
-		bed_open(b, 1, 0, NULL);
-		run_all(b, step_by_step, 60);
-		assert_same_again(b, TREE_ALL);
-		bed_close(b);
-	}
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		bed_test(test_everything_at_once),
 		bed_test(test_everything_at_once_with_few_descriptors),
 		bed_test(test_everything_at_once_with_xattr_whiteouts),
-		bed_test(test_one_file_comes_up_once_for_all_writers),
 		bed_test(test_directories_never_move_below_themselves),
 		bed_test(test_directories_of_layers_move_as_a_whole),
 		bed_test(test_listing_shows_what_stays_once_while_others_change),
 		bed_test(test_what_can_be_done_once_is_done_once),
-		bed_test(test_readers_see_whole_files_while_they_come_up),
-		bed_test(test_files_are_whole_whatever_happens_on_their_way_up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
