@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/room.h"
 #include "base/sys.h"
 #include "layer/marks.h"
 #include "union/listing.h"
@@ -18,24 +19,6 @@
 #include "union/redirect.h"
 #include "union/resolve.h"
 #include "union/settle.h"
-
-#define FIRST_ROOM 64
-
-/* Room for one more element; -ENOMEM. */
-static int make_room(void **array, size_t *size, size_t used, size_t element)
-{
-	size_t more = *size ? *size * 2 : FIRST_ROOM;
-	void *grown;
-
-	if (used < *size)
-		return 0;
-	grown = realloc(*array, more * element);
-	if (!grown)
-		return -ENOMEM;
-	*array = grown;
-	*size = more;
-	return 0;
-}
 
 /* ---- directories, those further up first ---- */
 
@@ -74,7 +57,7 @@ static int add_order(struct ply_union *u, struct ply_node *node, void *arg)
 
 	if (!ply_node_is_dir(node) || node == u->root || !ply_node_has_name(u, node))
 		return 0;
-	err = make_room((void **)&o->v, &o->size, o->n, sizeof(*o->v));
+	err = ply_make_room(&o->v, &o->size, o->n, sizeof(*o->v));
 	if (!err)
 		o->v[o->n++] = (struct order){ node, depth_of(u, node, o->depths) };
 	return err;
@@ -219,7 +202,7 @@ static struct ply_dir *longer(const struct ply_dir *d, unsigned layer, const cha
 static int change(struct ply_remerge *r, struct ply_node *node, const char *path)
 {
 	struct ply_dir *dir;
-	int err = make_room((void **)&r->dirs, &r->dirs_size, r->ndirs, sizeof(*r->dirs));
+	int err = ply_make_room(&r->dirs, &r->dirs_size, r->ndirs, sizeof(*r->dirs));
 
 	if (err)
 		return err;
@@ -346,7 +329,7 @@ static int find_data_of(struct ply_union *u, struct ply_remerge *r, struct ply_n
 			const struct ply_name *name, int index)
 {
 	struct ply_lowerdata *data;
-	int err = make_room((void **)&r->files, &r->files_size, r->nfiles, sizeof(*r->files));
+	int err = ply_make_room(&r->files, &r->files_size, r->nfiles, sizeof(*r->files));
 
 	if (!err)
 		err = ply_lowerdata_find(u, name->parent, index, name->text, &data);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/room.h"
 #include "base/sys.h"
 #include "union/index.h"
 #include "union/listing.h"
@@ -57,15 +58,10 @@ static struct ply_dir *lowered(const struct ply_dir *d, int is_root)
 
 static int prepare_dir(struct ply_union *u, struct ply_node *node, struct ply_restack *r)
 {
-	if (r->ndirs == r->size) {
-		size_t size = r->size ? r->size * 2 : 256;
-		struct ply_dir **dirs = realloc(r->dirs, size * sizeof(*dirs));
+	int err = ply_make_room(&r->dirs, &r->size, r->ndirs, sizeof(struct ply_dir *));
 
-		if (!dirs)
-			return -ENOMEM;
-		r->dirs = dirs;
-		r->size = size;
-	}
+	if (err)
+		return err;
 	r->dirs[r->ndirs] = lowered(node->dir, node == u->root);
 	return r->dirs[r->ndirs++] ? 0 : -ENOMEM;
 }

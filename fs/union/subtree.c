@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/room.h"
 #include "base/sys.h"
 #include "union/copyup.h"
 #include "union/data.h"
@@ -37,15 +38,10 @@ static int has_lowers(const struct ply_node *dir)
 
 static int add_dir(struct subtree *s, struct ply_node *dir)
 {
-	if (s->n == s->size) {
-		size_t size = s->size ? s->size * 2 : 16;
-		struct ply_node **dirs = realloc(s->dirs, size * sizeof(*dirs));
+	int err = ply_make_room(&s->dirs, &s->size, s->n, sizeof(struct ply_node *));
 
-		if (!dirs)
-			return -ENOMEM;
-		s->dirs = dirs;
-		s->size = size;
-	}
+	if (err)
+		return err;
 	ply_node_ref(s->u, dir);
 	s->dirs[s->n++] = dir;
 	return 0;

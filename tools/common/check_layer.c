@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/room.h"
 #include "base/sys.h"
 #include "check.h"
 #include "layer/override.h"
@@ -214,15 +215,10 @@ static int on_file(struct entry *e)
 
 static int add_lead(struct scan *s, const char *path, const char *to)
 {
-	if (s->nleads == s->room) {
-		size_t room = s->room ? s->room * 2 : 64;
-		struct lead *leads = realloc(s->leads, room * sizeof(*leads));
+	int err = ply_make_room(&s->leads, &s->room, s->nleads, sizeof(*s->leads));
 
-		if (!leads)
-			return -ENOMEM;
-		s->leads = leads;
-		s->room = room;
-	}
+	if (err)
+		return err;
 	s->leads[s->nleads] = (struct lead){ strdup(path), strdup(to) };
 	if (!s->leads[s->nleads].path || !s->leads[s->nleads].to)
 		return -ENOMEM;

@@ -3,19 +3,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/room.h"
 #include "stack.h"
 
 int ply_names_add(struct ply_names *names, const char *name)
 {
-	if (names->n == names->room) {
-		size_t room = names->room ? names->room * 2 : 64;
-		char **bigger = realloc(names->name, room * sizeof(*bigger));
+	int err = ply_make_room(&names->name, &names->room, names->n, sizeof(char *));
 
-		if (!bigger)
-			return -ENOMEM;
-		names->name = bigger;
-		names->room = room;
-	}
+	if (err)
+		return err;
 	names->name[names->n] = strdup(name);
 	return names->name[names->n] ? (names->n++, 0) : -ENOMEM;
 }

@@ -8,25 +8,17 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "base/room.h"
 #include "vacuum.h"
 
 #define TABLE_START 1024
-#define ROOM_START 256
-
 struct ply_spare *ply_spare_add(struct ply_vacuum *v, struct ply_spare *dir, const char *name,
 				enum ply_spare_kind kind)
 {
 	struct ply_spare *spare;
 
-	if (v->n == v->room) {
-		size_t room = v->room ? v->room * 2 : ROOM_START;
-		struct ply_spare **spares = realloc(v->spares, room * sizeof(struct ply_spare *));
-
-		if (!spares)
-			return NULL;
-		v->spares = spares;
-		v->room = room;
-	}
+	if (ply_make_room(&v->spares, &v->room, v->n, sizeof(struct ply_spare *)))
+		return NULL;
 	spare = calloc(1, sizeof(*spare) + strlen(name) + 1);
 	if (!spare)
 		return NULL;

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/room.h"
 #include "base/sys.h"
 #include "interrupt.h"
 #include "layer/layer.h"
@@ -178,17 +179,11 @@ static int open_places(struct frame *f, const struct frame *above, const char *n
 
 static int push(struct ply_walk *w, const char *name)
 {
+	int err = ply_make_room(&w->stack, &w->room, w->depth, sizeof(struct frame *));
 	struct frame *f;
 
-	if (w->depth == w->room) {
-		size_t room = w->room ? w->room * 2 : KEEP;
-		struct frame **stack = realloc(w->stack, room * sizeof(struct frame *));
-
-		if (!stack)
-			return -ENOMEM;
-		w->stack = stack;
-		w->room = room;
-	}
+	if (err)
+		return err;
 	f = calloc(1, sizeof(*f) + strlen(name) + 1);
 	if (!f)
 		return -ENOMEM;
