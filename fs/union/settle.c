@@ -160,6 +160,20 @@ static void forget(struct ply_union *u, struct ply_node *node)
 		ply_node_unref(u, node);
 }
 
+/* On the disk, whether somebody knows them or not. */
+static int has_other_names(struct ply_union *u, struct ply_node *node, int parked)
+{
+	struct ply_place place;
+	struct statx stx;
+	int err = ply_place_of(u, node, &place);
+
+	if (err)
+		return 1;
+	err = sys_statx(place.fd, place.name, STATX_NLINK, &stx);
+	ply_place_put(u, &place);
+	return err || stx.stx_nlink > (unsigned)parked;
+}
+
 void ply_settle_if_gone(struct ply_union *u, struct ply_node *node)
 {
 	int parked;
@@ -169,7 +183,7 @@ void ply_settle_if_gone(struct ply_union *u, struct ply_node *node)
 	pthread_mutex_lock(&u->tree);
 	parked = node->names && node->names->parent == u->work_node;
 	pthread_mutex_unlock(&u->tree);
-	if (node->held || parked)
+	if ((node->held || parked) && !has_other_names(u, node, parked))
 		forget(u, node);
 }
 
