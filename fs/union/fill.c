@@ -166,6 +166,8 @@ static void set_filling(struct ply_node *node, const struct ply_filling *k)
 {
 	pthread_mutex_lock(&node->lock);
 	node->lowerdata->filling = k;
+	if (k)
+		node->lowerdata->lost = 0;
 	pthread_mutex_unlock(&node->lock);
 }
 
@@ -232,7 +234,7 @@ static void say_filled(struct ply_union *u, int fd)
 static void end_fill(struct ply_union *u, struct ply_node *node, int fd, off_t size, int keeps_mark)
 {
 	pthread_mutex_lock(&node->lock);
-	if (keeps_mark)
+	if (keeps_mark && !node->lowerdata->lost)
 		say_filled(u, fd);
 	node->lowerdata->filling = NULL;
 	ply_node_set_state(node, PLY_STATE_DATA_UP);
@@ -240,6 +242,21 @@ static void end_fill(struct ply_union *u, struct ply_node *node, int fd, off_t s
 	ply_fdcache_drop(u->fds, node, PLY_SLOT_LOWER);
 	ply_settle_add(u, node);
 	pthread_mutex_unlock(&node->lock);
+}
+
+/* Nothing is left that a crash could take, or nobody cares. */
+static int unmark(struct ply_union *u, struct ply_node *node, int fd)
+{
+	int err = ply_settle_unmark(u, node);
+
+	/* The data is no longer below, whatever the mark says; until that goes, what is written is to outlive the server. */
+	if (!err || ply_settle_announce(u))
+		return err;
+	pthread_mutex_lock(&node->lock);
+	if (node->lowerdata)
+		say_filled(u, fd);
+	pthread_mutex_unlock(&node->lock);
+	return err;
 }
 
 static int fill(struct ply_union *u, struct ply_node *node, off_t size, struct ply_fd *out,
@@ -275,15 +292,17 @@ int ply_fill(struct ply_union *u, struct ply_node *node, off_t limit)
 	if (size > PLY_LONG_COPY)
 		ply_before_long(u);
 	keeps_mark = size && u->sync;
-	err = ply_data_open_upper(u, node, &out);
+	/* The mark may be an earlier server's, or the kernel's: so far there was nothing that a crash could take. */
+	err = keeps_mark ? ply_settle_announce(u) : 0;
+	if (!err)
+		err = ply_data_open_upper(u, node, &out);
 	if (err)
 		return err;
 	ply_begin_write(u, node);
 	err = fill(u, node, size, out, keeps_mark);
 	ply_end_write(u, node);
+	if (!err && !keeps_mark)
+		err = unmark(u, node, out->fd);
 	ply_fd_put(u->fds, out);
-	if (err)
-		return err;
-	/* Nothing is left that a crash could take, or nobody cares. */
-	return keeps_mark ? 0 : ply_settle_unmark(u, node);
+	return err;
 }

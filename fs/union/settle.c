@@ -233,26 +233,44 @@ int ply_settle_unmark(struct ply_union *u, struct ply_node *node)
 	return err;
 }
 
-static void set_lost(struct ply_node *node, uint8_t lost)
+/* The mark says no more that the data is there in this boot: neither is it to the next server. */
+static void mark_lost(struct ply_union *u, struct ply_node *node)
 {
-	pthread_mutex_lock(&node->lock);
-	if (node->state == PLY_STATE_DATA_UP)
-		node->lowerdata->lost = lost;
-	pthread_mutex_unlock(&node->lock);
+	struct ply_place place;
+
+	if (!atomic_exchange(&u->has_lost, 1))
+		ply_error("data could not be written to the upper directory's file system: "
+			  "fsync of the files concerned fails from now on");
+	node->lowerdata->lost = 1;
+	if (ply_place_of(u, node, &place))
+		return;
+	ply_upper_set_mark(&u->upper, place.fd, place.name, PLY_MARK_METACOPY, "", 0);
+	ply_place_put(u, &place);
 }
 
 void ply_settle_lost(struct ply_union *u, struct ply_node *node)
 {
-	if (!atomic_exchange(&u->has_lost, 1))
-		ply_error("data could not be written to the upper directory's file system: "
-			  "fsync of the files concerned fails from now on");
-	set_lost(node, 1);
+	pthread_mutex_lock(&node->lock);
+	if (node->lowerdata && (node->lowerdata->filling || ply_node_has_data(node)))
+		mark_lost(u, node);
+	pthread_mutex_unlock(&node->lock);
 }
 
-void ply_settle_emptied(struct ply_union *u, struct ply_node *node)
+int ply_settle_emptied(struct ply_union *u, struct ply_node *node)
 {
-	if (atomic_load(&u->has_lost))
-		set_lost(node, 0);
+	int err = 0;
+
+	if (!atomic_load(&u->has_lost))
+		return 0;
+	pthread_mutex_lock(&node->lock);
+	if (node->state == PLY_STATE_DATA_UP && node->lowerdata->lost) {
+		node->lowerdata->lost = 0;
+		err = unmark_locked(u, node);
+		if (err)
+			node->lowerdata->lost = 1;
+	}
+	pthread_mutex_unlock(&node->lock);
+	return err;
 }
 
 int ply_settle_node(struct ply_union *u, struct ply_node *node)

@@ -33,11 +33,13 @@ void ply_settle_if_gone(struct ply_union *u, struct ply_node *node);
  */
 int ply_settle_unmark(struct ply_union *u, struct ply_node *node);
 /*
- * Syncing a node in state DATA_UP has failed. The kernel takes such data for clean, and says nothing the next time, and
- * whoever writes it again does not know of what was brought up. So the mark stays, and fsync fails, until the file is emptied.
+ * Syncing a node in state DATA_UP, or on its way there, has failed. The kernel takes such data for clean, and says nothing the next time, and
+ * whoever writes it again does not know of what was brought up. So the mark stays, and fsync fails, until the file is emptied;
+ * to the next server its data is below.
  */
 void ply_settle_lost(struct ply_union *u, struct ply_node *node);
-void ply_settle_emptied(struct ply_union *u, struct ply_node *node);
+/* The file was emptied: what was lost does not matter any more. 0, or why the mark stays. */
+int ply_settle_emptied(struct ply_union *u, struct ply_node *node);
 /* Does it all for one node at once: brings its data up, syncs it, takes the mark off. No lock is held. */
 int ply_settle_node(struct ply_union *u, struct ply_node *node);
 /* How many nodes have a mark that is to be taken off. */
