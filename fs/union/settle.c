@@ -11,6 +11,7 @@
 #include "union/lowerdata.h"
 #include "union/copyup.h"
 #include "union/data.h"
+#include "union/index.h"
 #include "union/lookup.h"
 #include "union/origin.h"
 #include "union/sync.h"
@@ -458,6 +459,7 @@ static int find_marked(struct ply_union *u)
 		ply_node_unref(u, dir->node);
 		free(dir);
 	}
+	note(&f, ply_index_settle(u));
 	return f.err;
 }
 

@@ -105,6 +105,53 @@ static void test_a_file_is_settled_for_names_that_nobody_knows_when_another_take
 	assert_int_equal(disk_text(b, "up/g")[0], 'W');
 }
 
+/* The upper has no name of it, only the index of hard links; the one in the layer is looked up long after. */
+static void test_a_file_that_only_the_index_has_is_found_after_an_end_of_the_server(void **state)
+{
+	struct bed *b = *state;
+	char name[256], entry[BED_PATH];
+
+	put_file(b, "l0/f", OLD);
+	put_link(b, "l0/g", "l0/f");
+	bed_open(b, 1, 0, NULL);
+	assert_ok(u_write_back(b, "f", "W", 0));
+	assert_ok(u_unlink(b, "f"));
+	die(b);
+	assert_int_equal(disk_entries(b, "work/" PLY_INDEX_DIR, name), 1);
+	snprintf(entry, sizeof(entry), "work/" PLY_INDEX_DIR "/%s", name);
+	assert_true(is_marked(b, entry));
+	bed_open(b, 1, 0, NULL);
+	fail_kind(PLY_SYS_getxattr, -EIO);
+	assert_errno(settle(b), -EIO);
+	stop_failing();
+	assert_ok(settle(b));
+	assert_false(is_marked(b, entry));
+	bed_close(b);
+	assert_false(on_disk(b, "work/" PLY_UNSETTLED));
+	bed_open(b, 1, 0, NULL);
+	assert_int_equal(u_text(b, "g")[0], 'W');
+	bed_close(b);
+}
+
+static void test_what_was_lost_of_a_file_that_only_the_index_has_is_old(void **state)
+{
+	struct bed *b = *state;
+
+	put_file(b, "l0/f", OLD);
+	put_link(b, "l0/g", "l0/f");
+	bed_open(b, 1, 0, NULL);
+	assert_ok(u_write_back(b, "f", "W", 0));
+	assert_ok(u_unlink(b, "f"));
+	die(b);
+	bed_open(b, 1, 0, NULL);
+	fail_kind(PLY_SYS_fsync, -EIO);
+	assert_errno(settle(b), -EIO);
+	stop_failing();
+	assert_ok(settle(b));
+	assert_string_equal(u_text(b, "g"), OLD);
+	bed_close(b);
+}
+
 /* The next server has not seen the error, and the kernel says nothing any more. */
 static void test_what_was_lost_is_lost_for_the_next_server(void **state)
 {
@@ -229,6 +276,8 @@ int main(void)
 		bed_test(test_a_file_is_settled_for_names_that_nobody_knows),
 		bed_test(
 			test_a_file_is_settled_for_names_that_nobody_knows_when_another_takes_its_own),
+		bed_test(test_a_file_that_only_the_index_has_is_found_after_an_end_of_the_server),
+		bed_test(test_what_was_lost_of_a_file_that_only_the_index_has_is_old),
 		bed_test(test_what_was_lost_is_lost_for_the_next_server),
 		bed_test(test_what_was_lost_and_emptied_outlives_the_server),
 		bed_test(test_what_was_lost_while_it_came_up_stays_marked),
