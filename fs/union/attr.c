@@ -70,7 +70,7 @@ static int set_size(struct ply_union *u, struct ply_node *node, off_t size)
 		return err;
 	err = sys_truncate(fd->fd, size);
 	if (!err && !size)
-		ply_settle_emptied(u, node);
+		err = ply_settle_emptied(u, node);
 	ply_fd_put(u->fds, fd);
 	return err;
 }

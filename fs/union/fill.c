@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <endian.h>
 #include <errno.h>
+#include <string.h>
 
 #include "base/sys.h"
 #include "layer/copy.h"
@@ -16,12 +17,12 @@
 
 #define SETID (S_ISUID | S_ISGID)
 
-struct kept {
+struct ply_filling {
 	struct ply_kept mark;
 	size_t size;
 };
 
-static void describe(const struct statx *stx, size_t ncaps, struct kept *k)
+static void describe(const struct statx *stx, size_t ncaps, struct ply_filling *k)
 {
 	struct ply_kept *m = &k->mark;
 
@@ -35,7 +36,7 @@ static void describe(const struct statx *stx, size_t ncaps, struct kept *k)
 }
 
 /* The attributes as they are to be. */
-static void correct(const struct kept *k, struct statx *stx)
+static void correct(const struct ply_filling *k, struct statx *stx)
 {
 	const struct ply_kept *m = &k->mark;
 
@@ -46,8 +47,28 @@ static void correct(const struct kept *k, struct statx *stx)
 	stx->stx_mode = (uint16_t)(stx->stx_mode | (le16toh(m->mode) & SETID));
 }
 
+void ply_fill_attr(const struct ply_lowerdata *data, struct statx *stx)
+{
+	if (data->filling)
+		correct(data->filling, stx);
+}
+
+ssize_t ply_fill_caps(const struct ply_lowerdata *data, void *value, size_t size)
+{
+	const struct ply_filling *k = data->filling;
+	size_t n = k ? k->size - PLY_KEPT_HEADER : 0;
+
+	if (!n)
+		return -ENODATA;
+	if (size && size < n)
+		return -ERANGE;
+	if (size)
+		memcpy(value, k->mark.caps, n);
+	return (ssize_t)n;
+}
+
 /* 1, or 0 for none. */
-static int read_kept(struct ply_union *u, int fd, const char *name, struct kept *k)
+static int read_kept(struct ply_union *u, int fd, const char *name, struct ply_filling *k)
 {
 	ssize_t n =
 		ply_upper_get_mark(&u->upper, fd, name, PLY_MARK_KEPT, &k->mark, sizeof(k->mark));
@@ -66,7 +87,7 @@ static int unless_refused(int err)
 
 /* Only with all in place the mark may go. */
 static int give_back(struct ply_union *u, struct ply_lowerdata *data, int fd, const char *name,
-		     const struct kept *k)
+		     const struct ply_filling *k)
 {
 	mode_t mode = le16toh(k->mark.mode) & 07777;
 	struct statx times = { 0 };
@@ -90,7 +111,7 @@ static int give_back(struct ply_union *u, struct ply_lowerdata *data, int fd, co
 int ply_fill_recover(struct ply_union *u, struct ply_lowerdata *data, int dirfd, const char *name,
 		     struct statx *stx)
 {
-	struct kept k;
+	struct ply_filling k;
 	int found = data->keeps ? read_kept(u, dirfd, name, &k) : 0;
 
 	if (found <= 0) {
@@ -140,7 +161,17 @@ void ply_fill_unlock(struct ply_union *u, struct ply_node *node)
 
 /* ---- filling ---- */
 
-static int keep(struct ply_union *u, struct ply_node *node, int fd, struct kept *k)
+/* From now on, or no longer (NULL), that is what others see of it. */
+static void set_filling(struct ply_node *node, const struct ply_filling *k)
+{
+	pthread_mutex_lock(&node->lock);
+	node->lowerdata->filling = k;
+	if (k)
+		node->lowerdata->lost = 0;
+	pthread_mutex_unlock(&node->lock);
+}
+
+static int keep(struct ply_union *u, struct ply_node *node, int fd, struct ply_filling *k)
 {
 	struct ply_lowerdata *data = node->lowerdata;
 	struct statx stx;
@@ -157,6 +188,7 @@ static int keep(struct ply_union *u, struct ply_node *node, int fd, struct kept 
 	if (err || ncaps < 0)
 		return err ? err : (int)ncaps;
 	describe(&stx, (size_t)ncaps, k);
+	set_filling(node, k);
 	/* Without it there is only no way back from an end of the server in the midst of it. */
 	data->keeps = !ply_upper_set_mark(&u->upper, fd, "", PLY_MARK_KEPT, &k->mark, k->size);
 	return 0;
@@ -189,10 +221,22 @@ static int fill_data(struct ply_union *u, struct ply_node *node, off_t size, str
 	return err;
 }
 
-/* The data is up: nobody reads below any more. */
-static void end_fill(struct ply_union *u, struct ply_node *node, off_t size)
+/*
+ * The data is good as long as the machine goes on. If this cannot be said, only the end of the server is as bad as that of
+ * the machine.
+ */
+static void say_filled(struct ply_union *u, int fd)
+{
+	ply_upper_set_mark(&u->upper, fd, "", PLY_MARK_METACOPY, &u->filled, sizeof(u->filled));
+}
+
+/* The data is up: nobody reads below any more. If it is to keep the mark, that says so. */
+static void end_fill(struct ply_union *u, struct ply_node *node, int fd, off_t size, int keeps_mark)
 {
 	pthread_mutex_lock(&node->lock);
+	if (keeps_mark && !node->lowerdata->lost)
+		say_filled(u, fd);
+	node->lowerdata->filling = NULL;
 	ply_node_set_state(node, PLY_STATE_DATA_UP);
 	atomic_fetch_add(&u->copyup_bytes, size);
 	ply_fdcache_drop(u->fds, node, PLY_SLOT_LOWER);
@@ -200,12 +244,45 @@ static void end_fill(struct ply_union *u, struct ply_node *node, off_t size)
 	pthread_mutex_unlock(&node->lock);
 }
 
+/* Nothing is left that a crash could take, or nobody cares. */
+static int unmark(struct ply_union *u, struct ply_node *node, int fd)
+{
+	int err = ply_settle_unmark(u, node);
+
+	/* The data is no longer below, whatever the mark says; until that goes, what is written is to outlive the server. */
+	if (!err || ply_settle_announce(u))
+		return err;
+	pthread_mutex_lock(&node->lock);
+	if (node->lowerdata)
+		say_filled(u, fd);
+	pthread_mutex_unlock(&node->lock);
+	return err;
+}
+
+static int fill(struct ply_union *u, struct ply_node *node, off_t size, struct ply_fd *out,
+		int keeps_mark)
+{
+	struct ply_filling kept;
+	int err = keep(u, node, out->fd, &kept), back;
+
+	if (err)
+		return err;
+	err = size ? fill_data(u, node, size, out) : sys_truncate(out->fd, 0);
+	back = give_back(u, node->lowerdata, out->fd, "", &kept);
+	if (!err)
+		err = back;
+	if (err)
+		set_filling(node, NULL);
+	else
+		end_fill(u, node, out->fd, size, keeps_mark);
+	return err;
+}
+
 int ply_fill(struct ply_union *u, struct ply_node *node, off_t limit)
 {
 	off_t size = (off_t)node->lowerdata->size;
 	struct ply_fd *out;
-	struct kept kept;
-	int err;
+	int keeps_mark, err;
 
 	/* In the next mount its layer may be there. */
 	if (!node->lowerdata->layer && limit)
@@ -214,28 +291,18 @@ int ply_fill(struct ply_union *u, struct ply_node *node, off_t limit)
 		size = limit;
 	if (size > PLY_LONG_COPY)
 		ply_before_long(u);
-	err = ply_data_open_upper(u, node, &out);
+	keeps_mark = size && u->sync;
+	/* The mark may be an earlier server's, or the kernel's: so far there was nothing that a crash could take. */
+	err = keeps_mark ? ply_settle_announce(u) : 0;
+	if (!err)
+		err = ply_data_open_upper(u, node, &out);
 	if (err)
 		return err;
 	ply_begin_write(u, node);
-	err = keep(u, node, out->fd, &kept);
-	if (!err) {
-		int back;
-
-		err = size ? fill_data(u, node, size, out) : sys_truncate(out->fd, 0);
-		back = give_back(u, node->lowerdata, out->fd, "", &kept);
-		if (!err)
-			err = back;
-		/* If this cannot be said, only the end of the server is as bad as that of the machine. */
-		if (!err && size && u->sync)
-			ply_upper_set_mark(&u->upper, out->fd, "", PLY_MARK_METACOPY, &u->filled,
-					   sizeof(u->filled));
-	}
+	err = fill(u, node, size, out, keeps_mark);
 	ply_end_write(u, node);
+	if (!err && !keeps_mark)
+		err = unmark(u, node, out->fd);
 	ply_fd_put(u->fds, out);
-	if (err)
-		return err;
-	end_fill(u, node, size);
-	/* Nothing is left that a crash could take, or nobody cares. */
-	return size && u->sync ? 0 : ply_settle_unmark(u, node);
+	return err;
 }

@@ -21,6 +21,11 @@ int ply_fill(struct ply_union *u, struct ply_node *node, off_t limit);
 int ply_fill_recover(struct ply_union *u, struct ply_lowerdata *data, int dirfd, const char *name,
 		     struct statx *stx);
 
+/* What a fill that is under way has taken off, as it is to be seen: attributes. node->lock is held. */
+void ply_fill_attr(const struct ply_lowerdata *data, struct statx *stx);
+/* ... and security.capability, as ply_getxattr. -ENODATA: what the file has itself counts. */
+ssize_t ply_fill_caps(const struct ply_lowerdata *data, void *value, size_t size);
+
 /*
  * Before times, mode, owner or capabilities are set: keeps away the writes that would give back others, gives back what one
  * could not so far, and takes node->lock. With an error no lock is held.

@@ -339,6 +339,67 @@ int ply_index_is_needed(struct ply_union *u)
 	return ply_list_dir(u, u->upper.index, is_needed, u);
 }
 
+/* Its data is up, and it is in no list: it is synced, and the marks go. 0 or -errno. */
+static int settle_unknown(struct ply_union *u, const char *entry)
+{
+	int fd = ply_layer_open_upper(u->upper.index, entry, O_RDONLY), err;
+
+	if (fd < 0)
+		return fd;
+	err = u->sync ? sys_fsync(fd) : 0;
+	/* The next sync would find nothing wrong. */
+	if (err)
+		ply_upper_set_mark(&u->upper, fd, "", PLY_MARK_METACOPY, "", 0);
+	else
+		err = ply_upper_remove_mark(&u->upper, fd, "", PLY_MARK_METACOPY);
+	if (!err)
+		err = ply_upper_remove_mark(&u->upper, fd, "", PLY_MARK_REDIRECT);
+	sys_close(fd);
+	return err;
+}
+
+struct settling {
+	struct ply_union *u;
+	int err; /* the first one */
+};
+
+/*
+ * A node that was found by it is settled as all others are. Others that have it find the data, with the mark or without, and it was
+ * synced before that goes.
+ */
+static int settle_entry(void *arg, const char *entry, unsigned char type, uint64_t ino)
+{
+	struct settling *s = arg;
+	struct ply_union *u = s->u;
+	struct ply_node *node;
+	struct statx stx;
+	int says, err;
+
+	(void)ino;
+	if (type == DT_DIR)
+		return 0;
+	says = ply_mark_metacopy(u->upper.layer, u->upper.index, entry, u->filled.boot);
+	if (says >= 0 && !(says & PLY_METACOPY_FILLED))
+		return 0;
+	err = says < 0 ? says : sys_statx(u->upper.index, entry, STATX_INO, &stx);
+	node = err ? NULL : ply_inode_find(u, PLY_UPPER, &stx);
+	if (node)
+		ply_node_unref(u, node);
+	else if (!err)
+		err = settle_unknown(u, entry);
+	if (err && err != -ENOENT && !s->err)
+		s->err = err;
+	return 0;
+}
+
+int ply_index_settle(struct ply_union *u)
+{
+	struct settling s = { .u = u };
+	int err = u->upper.index < 0 ? 0 : ply_list_dir(u, u->upper.index, settle_entry, &s);
+
+	return err ? err : s.err;
+}
+
 /* Who has such a file open keeps it. */
 static int hold_unnamed(struct ply_union *u, struct ply_node *node, void *arg)
 {

@@ -47,6 +47,12 @@ int ply_index_attach_upper(struct ply_union *u, struct ply_node *node, const str
 			   const struct statx *upper, uint32_t lower_links);
 
 /*
+ * What a server that did not come to its end has left: takes the marks off entries whose data is up, which nobody finds in the
+ * upper when only lower layers have their names. 0, or the first error, after which it has gone on.
+ */
+int ply_index_settle(struct ply_union *u);
+
+/*
  * Are there files with a name that only a lower layer has? 1, 0 or -errno. There are none when ply_link_names_up has been
  * everywhere since the last entry was made, nor when each file has fewer names than links in the upper.
  */

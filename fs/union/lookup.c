@@ -72,8 +72,10 @@ void ply_attr_fix(struct ply_union *u, struct ply_node *node, struct statx *attr
 		return;
 	}
 	attr->stx_nlink = (uint32_t)((int)attr->stx_nlink + node->extra_links);
-	if (node->lowerdata && !ply_node_has_data(node))
+	if (node->lowerdata && !ply_node_has_data(node)) {
 		ply_lowerdata_attr(node->lowerdata, attr);
+		ply_fill_attr(node->lowerdata, attr);
+	}
 }
 
 /* From when on others find it by another name, they wait until it knows how many names it has. */
@@ -187,6 +189,7 @@ static int attach(struct ply_union *u, struct ply_node *dir, const char *name, s
 	struct ply_node *node;
 	int err = find_linked(u, dir, name, f, &node);
 
+	f->is_known = !err && node;
 	if (!err && !node)
 		err = make_node(u, dir, name, f, &node);
 	free(f->data);
@@ -208,14 +211,17 @@ static int known_attr(struct ply_union *u, struct ply_node *node, struct statx *
 	return attr ? ply_getattr(u, node, attr) : 0;
 }
 
-/* The attributes as they were found, unless another name's inode is the node's by now. */
+/*
+ * The attributes as they were found, unless another name's inode is the node's by now, or something may have been brought up
+ * to it meanwhile.
+ */
 static int found_attr(struct ply_union *u, struct ply_node *node, const struct ply_answer *f,
 		      struct statx *attr)
 {
 	if (!attr)
 		return 0;
 	pthread_mutex_lock(&node->lock);
-	if (ply_node_in_upper(node) == f->in_upper) {
+	if (ply_node_in_upper(node) == f->in_upper && !(f->is_known && node->lowerdata)) {
 		*attr = f->stx;
 		ply_attr_fix(u, node, attr);
 		pthread_mutex_unlock(&node->lock);
@@ -232,6 +238,7 @@ static int settle_locked(struct ply_union *u, struct ply_node *dir, const char *
 	*out = ply_tree_find(u, dir, name);
 	if (!*out)
 		return attach(u, dir, name, f, out);
+	f->is_known = 1;
 	ply_answer_free(f);
 	return 0;
 }

@@ -8,6 +8,8 @@
 
 #include "union/node.h"
 
+struct ply_filling;
+
 /* Of one node, for as long as the mark is there. Its fields but the list's do not change. */
 struct ply_lowerdata {
 	struct ply_node *node;
@@ -21,7 +23,9 @@ struct ply_lowerdata {
 	uint8_t filled;	       /* found so: the upper has the data, too */
 	uint8_t lost;	       /* what came up did not all reach the disk; node->lock */
 	uint8_t keeps;	       /* the mark "kept" has what a fill took off; see ply_keep_lock */
-	char path[];	       /* of the data, from the layer's root */
+	/* While a fill is under way: what it has taken off, see fill.h; node->lock */
+	const struct ply_filling *filling;
+	char path[]; /* of the data, from the layer's root */
 };
 
 /*

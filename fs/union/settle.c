@@ -11,6 +11,7 @@
 #include "union/lowerdata.h"
 #include "union/copyup.h"
 #include "union/data.h"
+#include "union/index.h"
 #include "union/lookup.h"
 #include "union/origin.h"
 #include "union/sync.h"
@@ -160,6 +161,20 @@ static void forget(struct ply_union *u, struct ply_node *node)
 		ply_node_unref(u, node);
 }
 
+/* On the disk, whether somebody knows them or not. */
+static int has_other_names(struct ply_union *u, struct ply_node *node, int parked)
+{
+	struct ply_place place;
+	struct statx stx;
+	int err = ply_place_of(u, node, &place);
+
+	if (err)
+		return 1;
+	err = sys_statx(place.fd, place.name, STATX_NLINK, &stx);
+	ply_place_put(u, &place);
+	return err || stx.stx_nlink > (unsigned)parked;
+}
+
 void ply_settle_if_gone(struct ply_union *u, struct ply_node *node)
 {
 	int parked;
@@ -169,7 +184,7 @@ void ply_settle_if_gone(struct ply_union *u, struct ply_node *node)
 	pthread_mutex_lock(&u->tree);
 	parked = node->names && node->names->parent == u->work_node;
 	pthread_mutex_unlock(&u->tree);
-	if (node->held || parked)
+	if ((node->held || parked) && !has_other_names(u, node, parked))
 		forget(u, node);
 }
 
@@ -219,26 +234,44 @@ int ply_settle_unmark(struct ply_union *u, struct ply_node *node)
 	return err;
 }
 
-static void set_lost(struct ply_node *node, uint8_t lost)
+/* The mark says no more that the data is there in this boot: neither is it to the next server. */
+static void mark_lost(struct ply_union *u, struct ply_node *node)
 {
-	pthread_mutex_lock(&node->lock);
-	if (node->state == PLY_STATE_DATA_UP)
-		node->lowerdata->lost = lost;
-	pthread_mutex_unlock(&node->lock);
+	struct ply_place place;
+
+	if (!atomic_exchange(&u->has_lost, 1))
+		ply_error("data could not be written to the upper directory's file system: "
+			  "fsync of the files concerned fails from now on");
+	node->lowerdata->lost = 1;
+	if (ply_place_of(u, node, &place))
+		return;
+	ply_upper_set_mark(&u->upper, place.fd, place.name, PLY_MARK_METACOPY, "", 0);
+	ply_place_put(u, &place);
 }
 
 void ply_settle_lost(struct ply_union *u, struct ply_node *node)
 {
-	if (!atomic_exchange(&u->has_lost, 1))
-		ply_error("data could not be written to the upper directory's file system: "
-			  "fsync of the files concerned fails from now on");
-	set_lost(node, 1);
+	pthread_mutex_lock(&node->lock);
+	if (node->lowerdata && (node->lowerdata->filling || ply_node_has_data(node)))
+		mark_lost(u, node);
+	pthread_mutex_unlock(&node->lock);
 }
 
-void ply_settle_emptied(struct ply_union *u, struct ply_node *node)
+int ply_settle_emptied(struct ply_union *u, struct ply_node *node)
 {
-	if (atomic_load(&u->has_lost))
-		set_lost(node, 0);
+	int err = 0;
+
+	if (!atomic_load(&u->has_lost))
+		return 0;
+	pthread_mutex_lock(&node->lock);
+	if (node->state == PLY_STATE_DATA_UP && node->lowerdata->lost) {
+		node->lowerdata->lost = 0;
+		err = unmark_locked(u, node);
+		if (err)
+			node->lowerdata->lost = 1;
+	}
+	pthread_mutex_unlock(&node->lock);
+	return err;
 }
 
 int ply_settle_node(struct ply_union *u, struct ply_node *node)
@@ -426,6 +459,7 @@ static int find_marked(struct ply_union *u)
 		ply_node_unref(u, dir->node);
 		free(dir);
 	}
+	note(&f, ply_index_settle(u));
 	return f.err;
 }
 

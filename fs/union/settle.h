@@ -23,7 +23,9 @@ int ply_settle_announce(struct ply_union *u);
 void ply_settle_add(struct ply_union *u, struct ply_node *node);
 /* Its data is found elsewhere: data takes the place of node->lowerdata, if any, which is freed. No other call is running. */
 void ply_settle_replace(struct ply_union *u, struct ply_node *node, struct ply_lowerdata *data);
-/* A name of the node was removed: if it was the last one, nobody need care any more. node->lock is held. */
+/*
+ * A name of the node was removed: if it was the last one that the inode has, nobody need care any more. node->lock is held.
+ */
 void ply_settle_if_gone(struct ply_union *u, struct ply_node *node);
 /*
  * Takes the mark off a node in state DATA_UP, whose data is durable by now, or need not be. 0 or -errno: -EIO when some
@@ -31,11 +33,13 @@ void ply_settle_if_gone(struct ply_union *u, struct ply_node *node);
  */
 int ply_settle_unmark(struct ply_union *u, struct ply_node *node);
 /*
- * Syncing a node in state DATA_UP has failed. The kernel takes such data for clean, and says nothing the next time, and
- * whoever writes it again does not know of what was brought up. So the mark stays, and fsync fails, until the file is emptied.
+ * Syncing a node in state DATA_UP, or on its way there, has failed. The kernel takes such data for clean, and says nothing the next time, and
+ * whoever writes it again does not know of what was brought up. So the mark stays, and fsync fails, until the file is emptied;
+ * to the next server its data is below.
  */
 void ply_settle_lost(struct ply_union *u, struct ply_node *node);
-void ply_settle_emptied(struct ply_union *u, struct ply_node *node);
+/* The file was emptied: what was lost does not matter any more. 0, or why the mark stays. */
+int ply_settle_emptied(struct ply_union *u, struct ply_node *node);
 /* Does it all for one node at once: brings its data up, syncs it, takes the mark off. No lock is held. */
 int ply_settle_node(struct ply_union *u, struct ply_node *node);
 /* How many nodes have a mark that is to be taken off. */

@@ -78,7 +78,7 @@ int ply_fsync(struct ply_union *u, struct ply_node *node, enum ply_sync_kind kin
 	/* Data that comes up from now on is not synced by this. */
 	had_data = node->state == PLY_STATE_DATA_UP;
 	err = sync_fd(u, fd->fd, kind);
-	if (err && err != -EINTR && had_data)
+	if (err && err != -EINTR)
 		ply_settle_lost(u, node);
 	/* Until the mark is off, on the disk as well, a crash would bring the old data back. */
 	if (!err && had_data) {

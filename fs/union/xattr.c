@@ -25,21 +25,36 @@ static int is_known(const char *name)
 	return 0;
 }
 
+static ssize_t get_own(const struct ply_place *place, const char *name, void *value, size_t size)
+{
+	char disk[PLY_XATTR_NAME_SIZE];
+	int err = ply_layer_xattr_to_disk(place->layer, name, disk);
+
+	if (err)
+		return err == -EPERM ? -ENODATA : err;
+	return sys_getxattr(place->fd, place->name, disk, value, size);
+}
+
+/* What a fill takes off for a while stays to be seen. -ENODATA: what the inode has counts. node->lock is held. */
+static ssize_t get_kept(const struct ply_node *node, const char *name, void *value, size_t size)
+{
+	if (ply_node_is_dir(node) || !node->lowerdata || strcmp(name, PLY_CAPABILITY) != 0)
+		return -ENODATA;
+	return ply_fill_caps(node->lowerdata, value, size);
+}
+
 ssize_t ply_getxattr(struct ply_union *u, struct ply_node *node, const char *name, void *value,
 		     size_t size)
 {
-	char disk[PLY_XATTR_NAME_SIZE];
 	struct ply_place place;
 	ssize_t n;
 
 	pthread_mutex_lock(&node->lock);
 	n = ply_place_of(u, node, &place);
 	if (!n) {
-		n = ply_layer_xattr_to_disk(place.layer, name, disk);
-		if (!n)
-			n = sys_getxattr(place.fd, place.name, disk, value, size);
-		else if (n == -EPERM)
-			n = -ENODATA;
+		n = get_kept(node, name, value, size);
+		if (n == -ENODATA)
+			n = get_own(&place, name, value, size);
 		ply_place_put(u, &place);
 	}
 	pthread_mutex_unlock(&node->lock);

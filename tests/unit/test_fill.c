@@ -288,6 +288,41 @@ static void test_what_is_set_meanwhile_stays(void **state)
 	}
 }
 
+/* Who looks at the file when the data is there, and nothing was given back yet. */
+static struct {
+	struct bed *b;
+	int has_looked;
+	char seen[100];
+} watch;
+
+static int look(enum ply_sys call)
+{
+	if ((call != PLY_SYS_chmod && call != PLY_SYS_utimens) || watch.has_looked)
+		return 0;
+	watch.has_looked = 1;
+	describe(watch.b, watch.seen);
+	return 0;
+}
+
+static void test_what_a_fill_takes_off_stays_to_be_seen(void **state)
+{
+	struct bed *b = *state;
+	char before[100];
+
+	make_layer(b);
+	open_meta_up(b);
+	describe(b, before);
+	watch.b = b;
+	watch.has_looked = 0;
+	ply_sys_probe = look;
+	assert_ok(settle(b));
+	ply_sys_probe = NULL;
+	assert_true(watch.has_looked);
+	assert_string_equal(watch.seen, before);
+	check_kept(b, "the fill", 0);
+	check_plain(b);
+}
+
 /* What a fill took and could not give back is given back before anything else is set. */
 static void test_what_is_set_after_an_error_stays(void **state)
 {
@@ -402,6 +437,7 @@ int main(void)
 		bed_test(test_an_error_takes_nothing),
 		bed_test(test_an_error_of_giving_back_takes_nothing),
 		bed_test(test_what_is_set_meanwhile_stays),
+		bed_test(test_what_a_fill_takes_off_stays_to_be_seen),
 		bed_test(test_what_is_set_after_an_error_stays),
 		bed_test(test_what_cannot_be_searched_keeps_no_other_file_from_being_settled),
 		bed_test(test_a_file_whose_data_is_missing_keeps_saying_where_it_is),
