@@ -145,6 +145,7 @@ errors() {
 	refused "lowerdir=$L,$good,redirect_dir=perhaps" "auto|on|copy"
 	refused "lowerdir=$L,$good,whiteout=perhaps" "auto|char"
 	refused "lowerdir=$L,$good,xattrs=perhaps" "auto|trusted"
+	refused "lowerdir=$L,$good,xattrs=none,whiteout=xattr" "mark removed names"
 	eq "traces in the upper" "in" "$(names "$U")"
 	M=$D/none refused "lowerdir=$L,$good" "$D/none"
 	M=$D/file refused "lowerdir=$L,$good" "$D/file"
