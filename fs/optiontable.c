@@ -47,15 +47,16 @@ const struct ply_option ply_option_table[] = {
 	{ .names = "noacl", .kind = PLY_OPTION_FLAG, .field = FIELD(noacl), .number = 1,
 	  .help = "no access control lists" },
 	{ .names = "whiteout", .kind = PLY_OPTION_CHOICE, .field = FIELD(whiteout), .words = whiteout_words,
-	  .preset = "auto", .arg = "char|xattr|aufs",
+	  .preset = "auto", .arg = "auto|char|xattr|aufs",
 	  .help = "how removed names are marked: 0:0 devices, xattrs, or .wh. files" },
 	{ .names = "xattrs", .kind = PLY_OPTION_CHOICE, .field = FIELD(space), .words = space_words,
-	  .preset = "auto", .arg = "trusted|user|none",
+	  .preset = "auto", .arg = "auto|trusted|user|none",
 	  .help = "the name space of the marks on the upper layer" },
 	{ .names = "userxattr", .kind = PLY_OPTION_FLAG, .field = FIELD(space), .number = PLY_SPACE_USER,
 	  .help = "the same as xattrs=user" },
 	{ .names = "redirect_dir", .kind = PLY_OPTION_CHOICE, .field = FIELD(redirect_dir),
-	  .words = redirect_words, .preset = "auto", .arg = "on|copy|off|follow|nofollow",
+	  .words = redirect_words, .preset = "auto",
+	  .arg = "auto|on|copy|off|follow|nofollow",
 	  .help = "how directories of a layer are renamed: by a mark, by copying, or not" },
 	{ .names = "metacopy", .kind = PLY_OPTION_CHOICE, .field = FIELD(metacopy), .words = off_on_words,
 	  .preset = "off", .arg = "on|off",
@@ -111,7 +112,8 @@ const struct ply_option ply_option_table[] = {
 		   " strictatime nostrictatime diratime nodiratime lazytime nolazytime X-*"
 		   " x-*", .kind = PLY_OPTION_QUIET },
 	{ .names = "nfs_export verity", .kind = PLY_OPTION_ABSENT },
-	{ .names = "plugins", .kind = PLY_OPTION_REFUSED },
+	/* The latter is of mount(8), and would be another mount on top. */
+	{ .names = "plugins remount", .kind = PLY_OPTION_REFUSED },
 	{ .names = NULL },
 };
 /* clang-format on */

@@ -27,8 +27,8 @@
 #define PLY_MARK_METACOPY "metacopy" /* regular file: its data is below */
 /*
  * The value of the mark metacopy while a file's data is in the upper already, but perhaps not on its disk: a version that
- * the kernel's overlayfs refuses, and the boot in which it was written. As long as that lasts the data is good, whatever
- * happened to its writer.
+ * the kernel's overlayfs does not have, and the boot in which it was written. As long as that lasts the data is good,
+ * whatever happened to its writer. (With metacopy=on the kernel looks at the version only to verify digests, and reads below.)
  */
 #define PLY_METACOPY_VERSION 0xff
 struct ply_metacopy {

@@ -70,25 +70,30 @@ static int node_works(struct ply_upper *up, const char *base, mode_t mode, dev_t
 	return !is_refusal(err) && err != -ENOENT;
 }
 
-static int device_works(struct ply_upper *up)
+static int kind_works(struct ply_upper *up)
 {
-	return node_works(up, "0", S_IFCHR, makedev(PLY_WHITEOUT_MAJOR, PLY_WHITEOUT_MINOR));
+	switch (up->kind) {
+	case PLY_KIND_CHAR:
+		return node_works(up, "0", S_IFCHR,
+				  makedev(PLY_WHITEOUT_MAJOR, PLY_WHITEOUT_MINOR));
+	case PLY_KIND_XATTR:
+		return up->space != NULL;
+	default:
+		return node_works(up, PLY_AUFS_PREFIX "0", S_IFREG | S_IRUSR, 0);
+	}
 }
 
-/* -EOPNOTSUPP: there is no way left to mark a name. */
+/* -EOPNOTSUPP: there is no way left to mark a name, or not the one that is wanted. */
 static int probe_kind(struct ply_upper *up, int wanted)
 {
-	if (wanted >= 0) {
-		up->kind = (enum ply_whiteout_kind)wanted;
-	} else if (device_works(up)) {
-		up->kind = PLY_KIND_CHAR;
-	} else {
-		up->kind = up->space ? PLY_KIND_XATTR : PLY_KIND_AUFS;
-		ply_layer_set_lack(up->layer, PLY_LACKS_DEVICE);
-	}
-	if (up->kind == PLY_KIND_AUFS && !node_works(up, PLY_AUFS_PREFIX "0", S_IFREG | S_IRUSR, 0))
+	up->kind = wanted < 0 ? PLY_KIND_CHAR : (enum ply_whiteout_kind)wanted;
+	if (kind_works(up))
+		return 0;
+	if (wanted >= 0)
 		return -EOPNOTSUPP;
-	return 0;
+	ply_layer_set_lack(up->layer, PLY_LACKS_DEVICE);
+	up->kind = up->space ? PLY_KIND_XATTR : PLY_KIND_AUFS;
+	return kind_works(up) ? 0 : -EOPNOTSUPP;
 }
 
 /* Both ways of renaming are tried on two files, which are then there under the same names. */

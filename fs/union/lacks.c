@@ -12,7 +12,7 @@ static const struct {
 	const char *says;
 } of_upper[] = {
 	{ PLY_LACKS_MARKS,
-	  "takes no extended attributes: files and directories are copied up whole; after the next "
+	  "takes no extended attributes for marks: files and directories are copied up whole; after the next "
 	  "mount, changed files have other inode numbers, and unchanged hard links to them are files "
 	  "of their own" },
 	{ PLY_LACKS_USER_XATTR,
@@ -39,11 +39,12 @@ static void tell_of_upper(const struct ply_union *u)
 		if (lacks & of_upper[i].lack)
 			ply_warn("upper '%s' %s", upper->path, of_upper[i].says);
 	if (lacks & PLY_LACKS_DEVICE)
-		ply_warn("upper '%s' takes no 0:0 devices: removed names are marked by %s",
-			 upper->path,
-			 u->upper.kind == PLY_KIND_XATTR
-				 ? "an attribute, which the kernel's overlayfs knows since 6.7"
-				 : "'.wh.' files, which the kernel's overlayfs does not know");
+		ply_warn(
+			"upper '%s' takes no 0:0 devices: removed names are marked by %s",
+			upper->path,
+			u->upper.kind == PLY_KIND_XATTR
+				? "an attribute, which the kernel's overlayfs knows in lower layers, since 6.7"
+				: "'.wh.' files, which the kernel's overlayfs does not know");
 }
 
 /* Only what can be marked in the upper is missed. Layers of one file system are alike. */

@@ -412,6 +412,7 @@ void ply_wire_close(struct ply_wire *w)
 	ply_gate_free(&w->gate);
 	ply_writers_free(&w->writers);
 	if (w->se) {
+		ply_signals_spare_others(w);
 		fuse_session_unmount(w->se);
 		fuse_session_destroy(w->se);
 	}

@@ -66,6 +66,8 @@ void ply_session_abort(struct ply_wire *w);
 /* signals.c */
 int ply_signals_open(struct ply_wire *w);
 void ply_signals_woken(void *arg);
+/* Before libfuse unmounts: so that it unmounts nobody else's mount. */
+void ply_signals_spare_others(const struct ply_wire *w);
 /* Waits for an unmounting that is under way. */
 void ply_signals_close(struct ply_wire *w);
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -59,6 +60,23 @@ static int unmount(const struct ply_wire *w, int flags)
 	if (err == -EPERM)
 		err = run_fusermount(w->cfg.mountpoint, flags);
 	return err;
+}
+
+/*
+ * libfuse unmounts what is on top at the mountpoint, unless the device says (POLLERR) that its mount has gone. Where that is
+ * somebody else's, as ours was detached in use, or is mounted over, the device's place is taken by what always says so.
+ */
+void ply_signals_spare_others(const struct ply_wire *w)
+{
+	struct pollfd device = { .fd = w->fd };
+	int ends[2];
+
+	if (w->minor < 0 || (poll(&device, 1, 0) == 1 && device.revents & POLLERR) || is_ours(w) ||
+	    pipe2(ends, O_CLOEXEC) < 0)
+		return;
+	sys_close(ends[0]);
+	sys_dup2(ends[1], w->fd);
+	sys_close(ends[1]);
 }
 
 static void flush(const struct ply_wire *w)

@@ -142,6 +142,10 @@ errors() {
 	refused "lowerdir=$L,upperdir=$W/in,workdir=$W" "$W"
 	refused "lowerdir=$L,$good,timeout=never" timeout
 	refused "lowerdir=$L,$good,writeback=perhaps" writeback
+	refused "lowerdir=$L,$good,redirect_dir=perhaps" "auto|on|copy"
+	refused "lowerdir=$L,$good,whiteout=perhaps" "auto|char"
+	refused "lowerdir=$L,$good,xattrs=perhaps" "auto|trusted"
+	refused "lowerdir=$L,$good,xattrs=none,whiteout=xattr" "mark removed names"
 	eq "traces in the upper" "in" "$(names "$U")"
 	M=$D/none refused "lowerdir=$L,$good" "$D/none"
 	M=$D/file refused "lowerdir=$L,$good" "$D/file"
@@ -269,6 +273,24 @@ dead_mountpoint() {
 	fi
 	umount -l "$M"
 	up
+}
+
+# It would be another mount, on top.
+no_remount() {
+	refused "lowerdir=$L,remount,ro" remount
+	need_root
+	need mount.fuse3
+	touch "$L/f"
+	cp "$PLYFS" "$D/plyfs"
+	echo "plyfs $M fuse.plyfs lowerdir=$L 0 0" >"$D/fstab"
+	export D M
+	unshare -m --propagation private bash -c '
+		mount -t tmpfs tmpfs /usr/local/bin && cp "$D/plyfs" /usr/local/bin || exit
+		mount -T "$D/fstab" "$M" || exit
+		! mount -T "$D/fstab" -o remount,noexec "$M" 2>"$D/said" || echo remounted
+		grep -q remount "$D/said" || echo unsaid
+		umount "$M" && ! mountpoint -q "$M" || echo twice' >"$D/out" 2>&1 </dev/null || fail "mount: $(cat "$D/out")"
+	eq "what is wrong" "" "$(cat "$D/out" 2>&1)"
 }
 
 in_mount_table() {
@@ -433,6 +455,7 @@ holds "options that are cut off anywhere do no harm" cut_off
 holds "a directory named work that a mount has not made is left alone" others_work
 holds "unsuitable file systems and missing rights are refused" file_system_errors
 holds "a dead mount on the mountpoint is named, or mounted over" dead_mountpoint
+holds "options of a mount are not changed by another on top" no_remount
 holds "the mount table tells source and type" in_mount_table
 holds "mount.fuse3 mounts it, as for a line of fstab" by_mount
 holds "mount(8) mounts it, by type and by fstab" by_fstab

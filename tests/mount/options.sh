@@ -269,6 +269,36 @@ by_itself() {
 	eq "names in a new mount" f "$(names "$M")"
 }
 
+# A server that ends unmounts its own mount and no other: not what was mounted over it, nor in its place once it was
+# detached in use. In a mount namespace without fusectl, where it cannot cut its connection itself.
+no_others() {
+	need_root
+	echo x >"$L/f"
+	export PLYFS D L U W M
+	unshare -m --propagation private bash -c '
+		while umount /sys/fs/fuse/connections 2>/dev/null; do :; done
+		top() { awk -v at="$M" "\$5 == at { source = \$(NF - 1) } END { print source }" /proc/self/mountinfo; }
+		serve() {
+			"$PLYFS" -f -o "lowerdir=$L,upperdir=$U,workdir=$W" "$M" 2>>"$D/said" &
+			server=$!
+			for i in {1..500}; do ! mountpoint -q "$M" || return; sleep 0.02; done
+			exit 5
+		}
+		serve
+		mount -t tmpfs over "$M" && kill -TERM $server && wait $server || exit 6
+		[ "$(top)" = over ] || exit 7
+		umount "$M" && umount -l "$M" || exit 8
+		serve
+		exec 7<"$M/f"
+		kill -TERM $server
+		for i in {1..500}; do mountpoint -q "$M" || break; sleep 0.02; done
+		mount -t tmpfs another "$M" && kill -TERM $server
+		wait $server || exit 9
+		exec 7<&-
+		[ "$(top)" = another ] || exit 10
+		[ ! -s "$D/said" ] || exit 11' || fail "status $?: $(cat "$D/said")"
+}
+
 holds "words of callers are taken silently" silent
 holds "suid, dev, exec, atime, ro, sync are the mount's" mount_flags
 holds "access times are those of the upper's own mount, and none of a layer" access_times
@@ -282,4 +312,5 @@ holds "umount -l lets users finish, and loses nothing" lazily
 holds "engines unmount by fusermount3 or lazily" by_engines
 holds "a mount in use is busy" busy
 holds "auto_unmount: the mount goes with its server" by_itself
+holds "a server that ends unmounts nobody else's mount" no_others
 finish
