@@ -126,11 +126,25 @@ static void put_special(struct fuzz_in *in)
 	tried(mknod(path, types[kind] | 0644, makedev(0, kind == 3 ? 7 : 0)));
 }
 
+static int is_writable(const char *path)
+{
+	const char *inside = path + strlen(tree_top()) + 1;
+
+	return !strncmp(inside, "up/", 3) || !strncmp(inside, "work/", 5);
+}
+
+/* What is a file of the upper as well as of a layer changes with the upper, whoever serves it. */
+static void link_fairly(const char *from, const char *to)
+{
+	if (is_writable(from) == is_writable(to))
+		tried(link(from, to));
+}
+
 static void put_link(struct fuzz_in *in)
 {
 	const char *path = take_place(in);
 
-	tried(link(take_place(in), path));
+	link_fairly(take_place(in), path);
 }
 
 /* An entry of the index: the name is the handle of what is at a path of a layer. */
@@ -145,7 +159,7 @@ static void put_index(struct fuzz_in *in)
 	for (int i = 0; i < len && i < (int)sizeof(fh); i++)
 		snprintf(hex + 2 * i, 3, "%02x", ((const uint8_t *)&fh)[i]);
 	mkdir(tree_path("work/index"), 0700);
-	tried(link(what, tree_path("work/index/%s", hex)));
+	link_fairly(what, tree_path("work/index/%s", hex));
 }
 
 /* ---- attributes ---- */
