@@ -36,11 +36,12 @@ static ssize_t get_own(const struct ply_place *place, const char *name, void *va
 }
 
 /* What a fill takes off for a while stays to be seen. -ENODATA: what the inode has counts. node->lock is held. */
-static ssize_t get_kept(const struct ply_node *node, const char *name, void *value, size_t size)
+static ssize_t get_kept(struct ply_union *u, struct ply_node *node, const char *name, void *value,
+			size_t size)
 {
 	if (ply_node_is_dir(node) || !node->lowerdata || strcmp(name, PLY_CAPABILITY) != 0)
 		return -ENODATA;
-	return ply_fill_caps(node->lowerdata, value, size);
+	return ply_fill_caps(u, node, value, size);
 }
 
 ssize_t ply_getxattr(struct ply_union *u, struct ply_node *node, const char *name, void *value,
@@ -52,7 +53,7 @@ ssize_t ply_getxattr(struct ply_union *u, struct ply_node *node, const char *nam
 	pthread_mutex_lock(&node->lock);
 	n = ply_place_of(u, node, &place);
 	if (!n) {
-		n = get_kept(node, name, value, size);
+		n = get_kept(u, node, name, value, size);
 		if (n == -ENODATA)
 			n = get_own(&place, name, value, size);
 		ply_place_put(u, &place);
