@@ -310,6 +310,41 @@ static void test_special_files_unlinked_below_can_be_changed(void **state)
 	bed_close(b);
 }
 
+/* Without an index the upper loses the file's only name there, by a removal or another file; it goes on by one below. */
+static void test_a_name_that_only_a_lower_layer_has_can_move(void **state)
+{
+	const struct ply_union_config how = { .no_index = 1 };
+	struct bed *b = *state;
+
+	for (int by_rename = 0; by_rename <= 1; by_rename++) {
+		struct ply_entry f;
+		struct statx attr;
+
+		put_remove(b, "up");
+		put_file(b, "l0/f", "old");
+		put_link(b, "l0/g", "l0/f");
+		bed_open(b, 1, 0, &how);
+		f = u_hold(b, "f");
+		assert_ok(u_write(b, "f", "new", 0));
+		assert_ok(u_create(b, "x"));
+		assert_ok(by_rename ? u_rename(b, "x", "f", 0) : u_unlink(b, "f"));
+		assert_string_equal(u_text(b, "g"), "new");
+		assert_ok(u_stat(b, "g", &attr));
+		assert_int_equal(attr.stx_nlink, 1);
+		assert_ok(u_link(b, "i", "g"));
+		assert_ok(u_rename(b, "g", "h", 0));
+		assert_ok(u_stat(b, "h", &attr));
+		assert_int_equal(attr.stx_nlink, 2);
+		u_drop(b, &f);
+		assert_string_equal(u_text(b, "h"), "new");
+		bed_again(b);
+		assert_string_equal(u_text(b, "h"), "new");
+		assert_string_equal(u_text(b, "i"), "new");
+		assert_string_equal(u_text(b, "g"), "ENOENT");
+		bed_close(b);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -323,6 +358,7 @@ int main(void)
 		bed_test(test_full_directories_are_not_removed),
 		bed_test(test_nameless_files_can_get_a_name_or_not),
 		bed_test(test_special_files_unlinked_below_can_be_changed),
+		bed_test(test_a_name_that_only_a_lower_layer_has_can_move),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
