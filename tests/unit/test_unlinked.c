@@ -345,6 +345,27 @@ static void test_a_name_that_only_a_lower_layer_has_can_move(void **state)
 	}
 }
 
+/* Nor is it in the way of a snapshot, which gives the upper all names. */
+static void test_a_name_that_only_a_lower_layer_has_can_come_up(void **state)
+{
+	const struct ply_union_config how = { .no_index = 1 };
+	struct bed *b = *state;
+	struct ply_entry f;
+
+	put_file(b, "l0/f", "old");
+	put_link(b, "l0/g", "l0/f");
+	bed_open(b, 1, 0, &how);
+	f = u_hold(b, "f");
+	assert_ok(u_write(b, "f", "new", 0));
+	assert_ok(u_unlink(b, "f"));
+	assert_string_equal(u_text(b, "g"), "new");
+	assert_ok(ply_rotate_prepare(b->u, PLY_ROTATE_AS_IS));
+	u_drop(b, &f);
+	bed_again(b);
+	assert_string_equal(u_text(b, "g"), "new");
+	bed_close(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -359,6 +380,7 @@ int main(void)
 		bed_test(test_nameless_files_can_get_a_name_or_not),
 		bed_test(test_special_files_unlinked_below_can_be_changed),
 		bed_test(test_a_name_that_only_a_lower_layer_has_can_move),
+		bed_test(test_a_name_that_only_a_lower_layer_has_can_come_up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
