@@ -83,7 +83,11 @@ int ply_data_open_lower(struct ply_union *u, struct ply_node *node, struct ply_f
 	if (*out)
 		return 0;
 	pthread_mutex_lock(&node->lock);
-	fd = node->lowerdata ? 0 : ply_place_in_lower(u, node, &place);
+	/* Its names, or those that it had, may be others' by now. */
+	if (ply_node_has_data(node))
+		fd = -ESTALE;
+	else
+		fd = node->lowerdata ? 0 : ply_place_in_lower(u, node, &place);
 	if (!fd && node->lowerdata) {
 		fd = ply_lowerdata_open(u, node->lowerdata);
 	} else if (!fd) {

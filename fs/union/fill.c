@@ -47,26 +47,6 @@ static void correct(const struct ply_filling *k, struct statx *stx)
 	stx->stx_mode = (uint16_t)(stx->stx_mode | (le16toh(m->mode) & SETID));
 }
 
-void ply_fill_attr(const struct ply_lowerdata *data, struct statx *stx)
-{
-	if (data->filling)
-		correct(data->filling, stx);
-}
-
-ssize_t ply_fill_caps(const struct ply_lowerdata *data, void *value, size_t size)
-{
-	const struct ply_filling *k = data->filling;
-	size_t n = k ? k->size - PLY_KEPT_HEADER : 0;
-
-	if (!n)
-		return -ENODATA;
-	if (size && size < n)
-		return -ERANGE;
-	if (size)
-		memcpy(value, k->mark.caps, n);
-	return (ssize_t)n;
-}
-
 /* 1, or 0 for none. */
 static int read_kept(struct ply_union *u, int fd, const char *name, struct ply_filling *k)
 {
@@ -77,6 +57,47 @@ static int read_kept(struct ply_union *u, int fd, const char *name, struct ply_f
 		return (int)n;
 	k->size = (size_t)n;
 	return n >= PLY_KEPT_HEADER && k->mark.version == PLY_KEPT_VERSION;
+}
+
+/* What is to be seen of the file in the place of what it has for now: 1 with that in *k, or 0. */
+static int get_kept(struct ply_union *u, struct ply_node *node, struct ply_filling *k)
+{
+	struct ply_lowerdata *data = node->lowerdata;
+	struct ply_place place;
+	int found;
+
+	PLY_ASSERT_LOCKED(&node->lock);
+	if (data->filling) {
+		*k = *data->filling;
+		return 1;
+	}
+	if (!data->keeps || ply_place_of(u, node, &place))
+		return 0;
+	found = read_kept(u, place.fd, place.name, k);
+	ply_place_put(u, &place);
+	return found > 0;
+}
+
+void ply_fill_attr(struct ply_union *u, struct ply_node *node, struct statx *stx)
+{
+	struct ply_filling k;
+
+	if (get_kept(u, node, &k))
+		correct(&k, stx);
+}
+
+ssize_t ply_fill_caps(struct ply_union *u, struct ply_node *node, void *value, size_t size)
+{
+	struct ply_filling k;
+	size_t n = get_kept(u, node, &k) ? k.size - PLY_KEPT_HEADER : 0;
+
+	if (!n)
+		return -ENODATA;
+	if (size && size < n)
+		return -ERANGE;
+	if (size)
+		memcpy(value, k.mark.caps, n);
+	return (ssize_t)n;
 }
 
 /* Who may not set it will not be able to next time either. */
@@ -108,20 +129,17 @@ static int give_back(struct ply_union *u, struct ply_lowerdata *data, int fd, co
 	return err;
 }
 
-int ply_fill_recover(struct ply_union *u, struct ply_lowerdata *data, int dirfd, const char *name,
-		     struct statx *stx)
+/* If a fill did not come to its end, that of an earlier server or because of an error. The keep lock is held. */
+static int recover_at(struct ply_union *u, struct ply_lowerdata *data, int dirfd, const char *name)
 {
 	struct ply_filling k;
 	int found = data->keeps ? read_kept(u, dirfd, name, &k) : 0;
 
-	if (found <= 0) {
-		if (!found)
-			data->keeps = 0;
-		return found;
-	}
-	if (stx)
-		correct(&k, stx);
-	return give_back(u, data, dirfd, name, &k);
+	if (found > 0)
+		return give_back(u, data, dirfd, name, &k);
+	if (!found)
+		data->keeps = 0;
+	return found;
 }
 
 static int recover(struct ply_union *u, struct ply_node *node)
@@ -135,7 +153,7 @@ static int recover(struct ply_union *u, struct ply_node *node)
 	err = ply_place_of(u, node, &place);
 	if (err)
 		return err;
-	err = ply_fill_recover(u, node->lowerdata, place.fd, place.name, NULL);
+	err = recover_at(u, node->lowerdata, place.fd, place.name);
 	ply_place_put(u, &place);
 	return err;
 }
@@ -159,6 +177,19 @@ void ply_fill_unlock(struct ply_union *u, struct ply_node *node)
 	ply_keep_unlock(u, node);
 }
 
+void ply_fill_recover(struct ply_union *u, struct ply_node *node)
+{
+	int keeps;
+
+	if (ply_node_is_dir(node) || atomic_load(&node->state) != PLY_STATE_META_UP)
+		return;
+	pthread_mutex_lock(&node->lock);
+	keeps = node->lowerdata && node->lowerdata->keeps && !node->lowerdata->filling;
+	pthread_mutex_unlock(&node->lock);
+	if (keeps && !ply_fill_lock(u, node))
+		ply_fill_unlock(u, node);
+}
+
 /* ---- filling ---- */
 
 /* From now on, or no longer (NULL), that is what others see of it. */
@@ -180,7 +211,7 @@ static int keep(struct ply_union *u, struct ply_node *node, int fd, struct ply_f
 
 	/* Whoever sets something else is waited for, and waits from now on. */
 	ply_keep_lock_once(u, node);
-	err = ply_fill_recover(u, data, fd, "", NULL);
+	err = recover_at(u, data, fd, "");
 	if (!err)
 		err = sys_statx(fd, "", STATX_BASIC_STATS, &stx);
 	if (!err)

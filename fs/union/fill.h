@@ -14,17 +14,18 @@
 int ply_fill(struct ply_union *u, struct ply_node *node, off_t limit);
 
 /*
- * If a fill did not come to its end, that of an earlier server or because of an error: gives the file back what the mark
- * "kept" has of it, and puts that into *stx, which may be NULL. The keep lock of the file's node is held, or nobody else
- * knows it yet. 0 or -errno, with which it is to be tried again.
+ * What a fill has taken off, and not given back yet, as it is to be seen: attributes. node->lock is held, and the node has
+ * ->lowerdata.
  */
-int ply_fill_recover(struct ply_union *u, struct ply_lowerdata *data, int dirfd, const char *name,
-		     struct statx *stx);
-
-/* What a fill that is under way has taken off, as it is to be seen: attributes. node->lock is held. */
-void ply_fill_attr(const struct ply_lowerdata *data, struct statx *stx);
+void ply_fill_attr(struct ply_union *u, struct ply_node *node, struct statx *stx);
 /* ... and security.capability, as ply_getxattr. -ENODATA: what the file has itself counts. */
-ssize_t ply_fill_caps(const struct ply_lowerdata *data, void *value, size_t size);
+ssize_t ply_fill_caps(struct ply_union *u, struct ply_node *node, void *value, size_t size);
+
+/*
+ * If a fill did not come to its end, that of an earlier server or because of an error: gives the file back what the mark
+ * "kept" has of it. If that fails it is tried again before anything is set. No lock is held.
+ */
+void ply_fill_recover(struct ply_union *u, struct ply_node *node);
 
 /*
  * Before times, mode, owner or capabilities are set: keeps away the writes that would give back others, gives back what one

@@ -12,7 +12,6 @@
 
 #include "base/sys.h"
 #include "union/data.h"
-#include "union/fill.h"
 #include "union/linkcount.h"
 #include "union/lowerdata.h"
 #include "union/origin.h"
@@ -176,7 +175,6 @@ static int new_indexed(struct ply_union *u, const char *entry, const struct stat
 	if (*out != node) {
 		ply_node_unref(u, node);
 	} else if (data) {
-		ply_fill_recover(u, data, u->upper.index, entry, NULL);
 		pthread_mutex_lock(&node->lock);
 		ply_settle_add(u, node);
 		pthread_mutex_unlock(&node->lock);

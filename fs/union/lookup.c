@@ -74,7 +74,7 @@ void ply_attr_fix(struct ply_union *u, struct ply_node *node, struct statx *attr
 	attr->stx_nlink = (uint32_t)((int)attr->stx_nlink + node->extra_links);
 	if (node->lowerdata && !ply_node_has_data(node)) {
 		ply_lowerdata_attr(node->lowerdata, attr);
-		ply_fill_attr(node->lowerdata, attr);
+		ply_fill_attr(u, node, attr);
 	}
 }
 
@@ -126,18 +126,6 @@ static void settle_later(struct ply_union *u, struct ply_node *node)
 	pthread_mutex_unlock(&node->lock);
 }
 
-/* If that fails now, it is tried again with whatever changes the file. */
-static void recover(struct ply_union *u, struct ply_node *dir, const char *name,
-		    struct ply_lowerdata *data, struct ply_answer *f)
-{
-	struct ply_fd *fd;
-
-	if (!data->keeps || ply_dir_open(u, dir, PLY_UPPER, &fd))
-		return;
-	ply_fill_recover(u, data, fd->fd, name, &f->stx);
-	ply_fd_put(u->fds, fd);
-}
-
 /* A new node of what was found, or the one that another lookup has made meanwhile. f->dir is taken over. */
 static int make_node(struct ply_union *u, struct ply_node *dir, const char *name,
 		     struct ply_answer *f, struct ply_node **out)
@@ -152,10 +140,8 @@ static int make_node(struct ply_union *u, struct ply_node *dir, const char *name
 	err = describe(u, dir, name, f, node, out);
 	if (err || *out != node)
 		ply_node_unref(u, node);
-	if (!err && *out == node && node->lowerdata && f->in_upper) {
-		recover(u, dir, name, node->lowerdata, f);
+	if (!err && *out == node && node->lowerdata && f->in_upper)
 		settle_later(u, node);
-	}
 	return err;
 }
 
@@ -189,7 +175,6 @@ static int attach(struct ply_union *u, struct ply_node *dir, const char *name, s
 	struct ply_node *node;
 	int err = find_linked(u, dir, name, f, &node);
 
-	f->is_known = !err && node;
 	if (!err && !node)
 		err = make_node(u, dir, name, f, &node);
 	free(f->data);
@@ -221,7 +206,7 @@ static int found_attr(struct ply_union *u, struct ply_node *node, const struct p
 	if (!attr)
 		return 0;
 	pthread_mutex_lock(&node->lock);
-	if (ply_node_in_upper(node) == f->in_upper && !(f->is_known && node->lowerdata)) {
+	if (ply_node_in_upper(node) == f->in_upper && !(f->in_upper && node->lowerdata)) {
 		*attr = f->stx;
 		ply_attr_fix(u, node, attr);
 		pthread_mutex_unlock(&node->lock);
@@ -238,7 +223,6 @@ static int settle_locked(struct ply_union *u, struct ply_node *dir, const char *
 	*out = ply_tree_find(u, dir, name);
 	if (!*out)
 		return attach(u, dir, name, f, out);
-	f->is_known = 1;
 	ply_answer_free(f);
 	return 0;
 }
@@ -372,6 +356,7 @@ int ply_find(struct ply_union *u, struct ply_node *dir, const char *name, struct
 		err = find_locked(u, dir, name, out, &f);
 	if (err)
 		return err;
+	ply_fill_recover(u, *out);
 	err = found_attr(u, *out, &f, attr);
 	if (err)
 		ply_node_unref(u, *out);

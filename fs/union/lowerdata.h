@@ -22,7 +22,7 @@ struct ply_lowerdata {
 	uint8_t was_found;     /* by a lookup: the mark may be there */
 	uint8_t filled;	       /* found so: the upper has the data, too */
 	uint8_t lost;	       /* what came up did not all reach the disk; node->lock */
-	uint8_t keeps;	       /* the mark "kept" has what a fill took off; see ply_keep_lock */
+	_Atomic uint8_t keeps; /* the mark "kept" has what a fill took off; see ply_keep_lock */
 	/* While a fill is under way: what it has taken off, see fill.h; node->lock */
 	const struct ply_filling *filling;
 	char path[]; /* of the data, from the layer's root */

@@ -355,7 +355,7 @@ void ply_name_park(struct ply_union *u, struct ply_name *old, struct ply_name *n
 int ply_node_has_name(struct ply_union *u, struct ply_node *node);
 
 /*
- * All nodes, while no other call is running: not 0 ends it, and is returned. fn may free no node.
+ * All nodes, while no other call is running: not 0 ends it, and is returned. fn may not free the node.
  */
 typedef int (*ply_node_fn)(struct ply_union *u, struct ply_node *node, void *arg);
 int ply_node_each(struct ply_union *u, ply_node_fn fn, void *arg);

@@ -68,6 +68,12 @@ void ply_hold(struct ply_union *u, struct ply_node *node)
 		ply_hold_at_any_price(u, node);
 }
 
+void ply_hold_last(struct ply_union *u, struct ply_node *node)
+{
+	if (node->extra_links <= 0)
+		ply_hold(u, node);
+}
+
 void ply_unhold(struct ply_union *u, struct ply_node *node)
 {
 	if (!node->held)
@@ -167,7 +173,7 @@ static int remove_upper_file(struct removal *r)
 	int err;
 
 	if (ply_is_last_upper_name(r->u, r->node, r->record)) {
-		ply_hold(r->u, r->node);
+		ply_hold_last(r->u, r->node);
 		if (!r->node->held)
 			return park(r);
 	}

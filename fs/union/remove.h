@@ -13,6 +13,11 @@
 void ply_hold(struct ply_union *u, struct ply_node *node);
 /* The same where nothing else can keep it, with more descriptors than there are for that. */
 void ply_hold_at_any_price(struct ply_union *u, struct ply_node *node);
+/*
+ * The same for the last upper name of a file, unless it goes on by names that only lower layers have, without an index: these
+ * may get a link of it yet, which is not to be had of an inode that has none.
+ */
+void ply_hold_last(struct ply_union *u, struct ply_node *node);
 /* Undoes ply_hold when the name stays after all. */
 void ply_unhold(struct ply_union *u, struct ply_node *node);
 /* Is record the only name by which the upper has node? */

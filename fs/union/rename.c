@@ -195,7 +195,7 @@ static int keep_target(struct ply_renaming *r)
 		ply_hold_at_any_price(r->u, to);
 		return 0;
 	}
-	ply_hold(r->u, to);
+	ply_hold_last(r->u, to);
 	if (to->held)
 		return 0;
 	/* One more link: the rename then takes the old name from it. */

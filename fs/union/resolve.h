@@ -24,7 +24,6 @@ struct ply_answer {
 	struct statx below;  /* of the directory's topmost lower part */
 	struct ply_lowerdata
 		*data; /* files without data of their own: to be given to the node, or freed */
-	int is_known;  /* others have had the node before */
 };
 
 /* -ENOENT when no layer shows the name; errors of the file system. */

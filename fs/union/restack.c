@@ -98,8 +98,33 @@ static int prepare_node(struct ply_union *u, struct ply_node *node, void *arg)
 	return find_by_upper(u, node);
 }
 
+/*
+ * What the layer will have is found there by names that show only: not by one in the work directory, nor by one that was
+ * removed, in whose place there is a whiteout. Nobody misses these as long as the upper has another.
+ */
+static int drop_other_ways(struct ply_union *u, struct ply_node *node, void *arg)
+{
+	struct ply_name *name, *next;
+
+	(void)arg;
+	if (ply_node_is_dir(node) || !goes_down(u, node) || ply_has_lower_name(node))
+		return 0;
+	for (name = node->names; name; name = next) {
+		next = name->next;
+		if (!name->dead || name->parent == u->index_node)
+			continue;
+		if (name->parent == u->work_node) {
+			ply_work_remove(&u->upper, name->text);
+			node->extra_links++;
+		}
+		ply_name_remove_dead(u, name);
+	}
+	return 0;
+}
+
 int ply_restack_prepare(struct ply_union *u, struct ply_restack *r)
 {
+	ply_node_each(u, drop_other_ways, NULL);
 	return ply_node_each(u, prepare_node, r);
 }
 

@@ -161,20 +161,6 @@ static void forget(struct ply_union *u, struct ply_node *node)
 		ply_node_unref(u, node);
 }
 
-/* On the disk, whether somebody knows them or not. */
-static int has_other_names(struct ply_union *u, struct ply_node *node, int parked)
-{
-	struct ply_place place;
-	struct statx stx;
-	int err = ply_place_of(u, node, &place);
-
-	if (err)
-		return 1;
-	err = sys_statx(place.fd, place.name, STATX_NLINK, &stx);
-	ply_place_put(u, &place);
-	return err || stx.stx_nlink > (unsigned)parked;
-}
-
 void ply_settle_if_gone(struct ply_union *u, struct ply_node *node)
 {
 	int parked;
@@ -184,7 +170,8 @@ void ply_settle_if_gone(struct ply_union *u, struct ply_node *node)
 	pthread_mutex_lock(&u->tree);
 	parked = node->names && node->names->parent == u->work_node;
 	pthread_mutex_unlock(&u->tree);
-	if ((node->held || parked) && !has_other_names(u, node, parked))
+	/* By names that nobody knows a mark is found as well; and one that only a lower layer has may get a link of it. */
+	if ((node->held || parked) && ply_links_left(u, node) == 0)
 		forget(u, node);
 }
 

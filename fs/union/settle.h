@@ -24,7 +24,7 @@ void ply_settle_add(struct ply_union *u, struct ply_node *node);
 /* Its data is found elsewhere: data takes the place of node->lowerdata, if any, which is freed. No other call is running. */
 void ply_settle_replace(struct ply_union *u, struct ply_node *node, struct ply_lowerdata *data);
 /*
- * A name of the node was removed: if it was the last one that the inode has, nobody need care any more. node->lock is held.
+ * A name of the node was removed: if it was the last one of all, nobody need care any more. node->lock is held.
  */
 void ply_settle_if_gone(struct ply_union *u, struct ply_node *node);
 /*

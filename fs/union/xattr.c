@@ -36,11 +36,12 @@ static ssize_t get_own(const struct ply_place *place, const char *name, void *va
 }
 
 /* What a fill takes off for a while stays to be seen. -ENODATA: what the inode has counts. node->lock is held. */
-static ssize_t get_kept(const struct ply_node *node, const char *name, void *value, size_t size)
+static ssize_t get_kept(struct ply_union *u, struct ply_node *node, const char *name, void *value,
+			size_t size)
 {
 	if (ply_node_is_dir(node) || !node->lowerdata || strcmp(name, PLY_CAPABILITY) != 0)
 		return -ENODATA;
-	return ply_fill_caps(node->lowerdata, value, size);
+	return ply_fill_caps(u, node, value, size);
 }
 
 ssize_t ply_getxattr(struct ply_union *u, struct ply_node *node, const char *name, void *value,
@@ -52,13 +53,28 @@ ssize_t ply_getxattr(struct ply_union *u, struct ply_node *node, const char *nam
 	pthread_mutex_lock(&node->lock);
 	n = ply_place_of(u, node, &place);
 	if (!n) {
-		n = get_kept(node, name, value, size);
+		n = get_kept(u, node, name, value, size);
 		if (n == -ENODATA)
 			n = get_own(&place, name, value, size);
 		ply_place_put(u, &place);
 	}
 	pthread_mutex_unlock(&node->lock);
 	return n == -EOPNOTSUPP && is_known(name) ? -ENODATA : n;
+}
+
+/* Of n bytes of names: what a fill has taken off for a while is listed all the same. node->lock is held. */
+static ssize_t add_kept(struct ply_union *u, struct ply_node *node, char *names, ssize_t n,
+			size_t size)
+{
+	if (ply_node_is_dir(node) || !node->lowerdata || ply_fill_caps(u, node, NULL, 0) <= 0)
+		return n;
+	for (ssize_t at = 0; at < n; at += (ssize_t)strlen(names + at) + 1)
+		if (!strcmp(names + at, PLY_CAPABILITY))
+			return n;
+	if (size - (size_t)n < sizeof(PLY_CAPABILITY))
+		return -ERANGE;
+	memcpy(names + n, PLY_CAPABILITY, sizeof(PLY_CAPABILITY));
+	return n + (ssize_t)sizeof(PLY_CAPABILITY);
 }
 
 /* The list as a user sees it. size is more than 0. */
@@ -73,6 +89,8 @@ static ssize_t list(struct ply_union *u, struct ply_node *node, char *names, siz
 		n = sys_listxattr(place.fd, place.name, names, size);
 		if (n > 0)
 			n = (ssize_t)ply_layer_xattr_filter_list(place.layer, names, (size_t)n);
+		if (n >= 0)
+			n = add_kept(u, node, names, n, size);
 		ply_place_put(u, &place);
 	}
 	pthread_mutex_unlock(&node->lock);

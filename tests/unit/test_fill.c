@@ -49,6 +49,14 @@ static int settle(struct bed *b)
 	return ply_settle(b->u, 0);
 }
 
+static void die(struct bed *b)
+{
+	fail_every_call(-EIO);
+	ply_union_close(b->u);
+	b->u = NULL;
+	stop_failing();
+}
+
 static void check_kept(struct bed *b, const char *what, unsigned n)
 {
 	struct ply_entry f = u_hold(b, "f");
@@ -208,10 +216,13 @@ static const char *describe(struct bed *b, char text[100])
 {
 	struct ply_entry f = u_hold(b, "f");
 	char value[CAPS_SIZE] = "";
-	ssize_t n = ply_getxattr(b->u, f.node, CAPS, value, CAPS_SIZE);
+	ssize_t n = ply_getxattr(b->u, f.node, CAPS, value, CAPS_SIZE), listed;
+	char names[1000];
 
-	snprintf(text, 100, "%o %u %lld %zd %d", f.attr.stx_mode, f.attr.stx_uid,
-		 (long long)f.attr.stx_mtime.tv_sec, n, value[5]);
+	listed = ply_listxattr(b->u, f.node, names, sizeof(names));
+	snprintf(text, 100, "%o %u %lld %zd %d %d", f.attr.stx_mode, f.attr.stx_uid,
+		 (long long)f.attr.stx_mtime.tv_sec, n, value[5],
+		 listed > 0 && memmem(names, (size_t)listed, CAPS, sizeof(CAPS)) != NULL);
 	u_drop(b, &f);
 	return text;
 }
@@ -323,6 +334,76 @@ static void test_what_a_fill_takes_off_stays_to_be_seen(void **state)
 	check_plain(b);
 }
 
+/* Nor is it gone for whoever looks when it could not be given back, in this server or the next. */
+static void test_what_could_not_be_given_back_stays_to_be_seen(void **state)
+{
+	struct bed *b = *state;
+	char before[100], after[100];
+
+	make_layer(b);
+	open_meta_up(b);
+	describe(b, before);
+	fail_kind(PLY_SYS_utimens, -EIO);
+	assert_errno(settle(b), -EIO);
+	stop_failing();
+	assert_string_equal(describe(b, after), before);
+	die(b);
+	bed_open(b, 1, 0, NULL);
+	fail_kind(PLY_SYS_utimens, -EIO);
+	assert_string_equal(describe(b, after), before);
+	assert_string_equal(describe(b, after), before);
+	stop_failing();
+	assert_ok(settle(b));
+	check_kept(b, "errors", 0);
+	check_plain(b);
+}
+
+/* Somebody finds the file by another name, and sets its times, while what an earlier server has left is given back. */
+static int set_by_other_name(struct bed *b)
+{
+	return u_set(b, "d/g", &(struct ply_setattr){ .valid = PLY_SET_MTIME, .mtime.tv_sec = 7 });
+}
+
+static int start_at_utimens(enum ply_sys call)
+{
+	return call == PLY_SYS_utimens ? start_other(PLY_SYS_copy_range) : 0;
+}
+
+static void test_what_is_set_beside_a_lookup_stays(void **state)
+{
+	struct bed *b = *state;
+	struct ply_entry d, e;
+	struct statx attr;
+
+	make_layer(b);
+	put_dir(b, "l0/d");
+	put_dir(b, "l0/e");
+	open_meta_up(b);
+	assert_ok(u_link(b, "d/g", "f"));
+	assert_ok(u_link(b, "e/g", "f"));
+	fail_kind(PLY_SYS_utimens, -EIO);
+	assert_errno(settle(b), -EIO);
+	stop_failing();
+	die(b);
+	bed_open(b, 1, 0, NULL);
+	d = u_hold(b, "d");
+	e = u_hold(b, "e");
+	other.b = b;
+	other.set = set_by_other_name;
+	other.started = other.done = 0;
+	ply_sys_probe = start_at_utimens;
+	assert_ok(u_stat(b, "e/g", &attr));
+	assert_int_equal(other.started, 1);
+	pthread_join(other.thread, NULL);
+	ply_sys_probe = NULL;
+	assert_ok(other.err);
+	assert_ok(u_stat(b, "e/g", &attr));
+	assert_int_equal(attr.stx_mtime.tv_sec, 7);
+	u_drop(b, &d);
+	u_drop(b, &e);
+	bed_close(b);
+}
+
 /* What a fill took and could not give back is given back before anything else is set. */
 static void test_what_is_set_after_an_error_stays(void **state)
 {
@@ -385,14 +466,6 @@ static void test_a_file_whose_data_is_missing_keeps_saying_where_it_is(void **st
 	bed_close(b);
 }
 
-static void die(struct bed *b)
-{
-	fail_every_call(-EIO);
-	ply_union_close(b->u);
-	b->u = NULL;
-	stop_failing();
-}
-
 /* One directory in the upper cannot be listed, another not even be looked up. */
 static void test_what_cannot_be_searched_keeps_no_other_file_from_being_settled(void **state)
 {
@@ -438,6 +511,8 @@ int main(void)
 		bed_test(test_an_error_of_giving_back_takes_nothing),
 		bed_test(test_what_is_set_meanwhile_stays),
 		bed_test(test_what_a_fill_takes_off_stays_to_be_seen),
+		bed_test(test_what_could_not_be_given_back_stays_to_be_seen),
+		bed_test(test_what_is_set_beside_a_lookup_stays),
 		bed_test(test_what_is_set_after_an_error_stays),
 		bed_test(test_what_cannot_be_searched_keeps_no_other_file_from_being_settled),
 		bed_test(test_a_file_whose_data_is_missing_keeps_saying_where_it_is),

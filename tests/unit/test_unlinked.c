@@ -310,6 +310,100 @@ static void test_special_files_unlinked_below_can_be_changed(void **state)
 	bed_close(b);
 }
 
+/* Without an index the upper loses the file's only name there, by a removal or another file; it goes on by one below. */
+static void test_a_name_that_only_a_lower_layer_has_can_move(void **state)
+{
+	const struct ply_union_config how = { .no_index = 1, .sync = PLY_SYNC };
+	struct bed *b = *state;
+
+	for (int by_rename = 0; by_rename <= 1; by_rename++) {
+		struct ply_entry f;
+		struct statx attr;
+
+		put_remove(b, "up");
+		put_file(b, "l0/f", "old");
+		put_link(b, "l0/g", "l0/f");
+		bed_open(b, 1, 0, &how);
+		f = u_hold(b, "f");
+		assert_ok(u_write(b, "f", "new", 0));
+		assert_ok(u_create(b, "x"));
+		assert_ok(by_rename ? u_rename(b, "x", "f", 0) : u_unlink(b, "f"));
+		assert_string_equal(u_text(b, "g"), "new");
+		assert_ok(u_stat(b, "g", &attr));
+		assert_int_equal(attr.stx_nlink, 1);
+		assert_ok(u_link(b, "i", "g"));
+		assert_ok(u_rename(b, "g", "h", 0));
+		assert_ok(u_stat(b, "h", &attr));
+		assert_int_equal(attr.stx_nlink, 2);
+		u_drop(b, &f);
+		assert_string_equal(u_text(b, "h"), "new");
+		bed_close(b);
+		assert_null(disk_xattr(b, "up/h", "trusted.overlay.metacopy"));
+		assert_null(disk_xattr(b, "up/h", "user.overlay.metacopy"));
+		bed_open(b, 1, 0, &how);
+		assert_string_equal(u_text(b, "h"), "new");
+		assert_string_equal(u_text(b, "i"), "new");
+		assert_string_equal(u_text(b, "g"), "ENOENT");
+		bed_close(b);
+	}
+}
+
+/* Nor is it in the way of a snapshot, which gives the upper all names. */
+static void test_a_name_that_only_a_lower_layer_has_can_come_up(void **state)
+{
+	const struct ply_union_config how = { .no_index = 1, .sync = PLY_SYNC };
+	struct bed *b = *state;
+	struct ply_entry f, g;
+	struct ply_why why;
+
+	put_file(b, "l0/f", "old");
+	put_link(b, "l0/g", "l0/f");
+	bed_open(b, 1, 0, &how);
+	f = u_hold(b, "f");
+	g = u_hold(b, "g");
+	assert_ok(u_write(b, "f", "new", 0));
+	assert_ok(u_unlink(b, "f"));
+	assert_string_equal(u_text(b, "g"), "new");
+	assert_ok(ply_rotate_prepare(b->u, PLY_ROTATE_AS_IS));
+	assert_ok(ply_rotate(b->u, bed_path(b, "snap"), PLY_ROTATE_AS_IS, &why));
+	assert_string_equal(disk_text(b, "snap/g"), "new");
+	assert_ok(u_write(b, "g", "N", 0));
+	assert_string_equal(u_text(b, "g"), "New");
+	assert_string_equal(node_text(b, f.node), "New");
+	assert_string_equal(disk_text(b, "snap/g"), "new");
+	u_drop(b, &f);
+	u_drop(b, &g);
+	bed_close(b);
+	assert_string_equal(disk_text(b, "up/g"), "New");
+}
+
+/* The layer that the upper became has a whiteout where the removed name was. */
+static void test_a_removed_name_does_not_lead_into_the_layer(void **state)
+{
+	const struct ply_union_config how = { .sync = PLY_SYNC };
+	struct bed *b = *state;
+	struct ply_entry f;
+	struct ply_why why;
+
+	put_file(b, "l0/f", "old");
+	put_link(b, "l0/g", "l0/f");
+	bed_open(b, 1, 0, &how);
+	f = u_hold(b, "f");
+	assert_ok(u_unlink(b, "f"));
+	assert_string_equal(u_text(b, "g"), "old");
+	assert_ok(u_write(b, "g", "new", 0));
+	assert_ok(ply_settle(b->u, 0));
+	assert_ok(ply_rotate_prepare(b->u, PLY_ROTATE_AS_IS));
+	assert_ok(ply_rotate(b->u, bed_path(b, "snap"), PLY_ROTATE_AS_IS, &why));
+	assert_ok(u_unlink(b, "g"));
+	assert_string_equal(node_text(b, f.node), "new");
+	assert_int_equal(ply_write(b->u, f.node, "N", 1, 0, 0), 1);
+	assert_string_equal(node_text(b, f.node), "New");
+	u_drop(b, &f);
+	bed_close(b);
+	assert_string_equal(disk_text(b, "snap/g"), "new");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -323,6 +417,9 @@ int main(void)
 		bed_test(test_full_directories_are_not_removed),
 		bed_test(test_nameless_files_can_get_a_name_or_not),
 		bed_test(test_special_files_unlinked_below_can_be_changed),
+		bed_test(test_a_name_that_only_a_lower_layer_has_can_move),
+		bed_test(test_a_name_that_only_a_lower_layer_has_can_come_up),
+		bed_test(test_a_removed_name_does_not_lead_into_the_layer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
