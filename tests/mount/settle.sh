@@ -13,6 +13,7 @@ blocks() { stat -c %b "$1"; }
 little() {
 	head -c 30M /dev/urandom >"$L/big"
 	cp "$L/big" "$L/second"
+	sync -f "$L" # which settles how many blocks it has
 	up
 	chmod 600 "$M/big"
 	chown 7:8 "$M/big"
