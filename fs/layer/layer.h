@@ -48,6 +48,8 @@ struct ply_layer {
 		int present;
 	} hole;
 	_Atomic unsigned lacks; /* of enum ply_layer_lack */
+	_Atomic unsigned
+		spaces; /* of an upper: a bit for each name space that marks were seen in */
 };
 
 /*

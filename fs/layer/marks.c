@@ -57,18 +57,18 @@ static ssize_t get_despite_mode(int dirfd, const char *name, const char *attr, v
 
 /* An inode, and the names of its attributes. */
 struct listed {
+	struct ply_layer *layer;
 	int dirfd;
 	const char *name;
-	int is_upper;
 	ssize_t size;
 	char list[LIST_SIZE];
 };
 
 static ssize_t list_marks(struct ply_layer *layer, int dirfd, const char *name, struct listed *l)
 {
+	l->layer = layer;
 	l->dirfd = dirfd;
 	l->name = name;
-	l->is_upper = layer->is_upper;
 	l->size = list_names(layer, dirfd, name, l->list);
 	return l->size;
 }
@@ -86,22 +86,40 @@ static int is_listed(const struct listed *l, const char *mark)
 	return 0;
 }
 
+const char *ply_mark_space(unsigned i)
+{
+	return i < NSPACES ? spaces[i] : NULL;
+}
+
+int ply_mark_space_is_seen(const struct ply_layer *layer, unsigned i)
+{
+	return (atomic_load_explicit(&layer->spaces, memory_order_relaxed) & 1u << i) != 0;
+}
+
+static void see_space(struct ply_layer *layer, unsigned i)
+{
+	if (layer->is_upper && !ply_mark_space_is_seen(layer, i))
+		atomic_fetch_or_explicit(&layer->spaces, 1u << i, memory_order_relaxed);
+}
+
 /* The mark in the first space that has it: the value's length, -ENODATA for none. */
 static ssize_t get_listed(const struct listed *l, const char *mark, void *value, size_t size)
 {
 	char attr[64];
 
-	for (size_t i = 0; i < NSPACES; i++) {
+	for (unsigned i = 0; i < NSPACES; i++) {
 		ssize_t len;
 
 		snprintf(attr, sizeof(attr), "%s%s", spaces[i], mark);
 		if (!has_name(l->list, l->size, attr))
 			continue;
 		len = sys_getxattr(l->dirfd, l->name, attr, value, size);
-		if (len == -EACCES && l->is_upper)
+		if (len == -EACCES && l->layer->is_upper)
 			len = get_despite_mode(l->dirfd, l->name, attr, value, size);
-		if (len != -ENODATA)
-			return len;
+		if (len == -ENODATA)
+			continue;
+		see_space(l->layer, i);
+		return len;
 	}
 	return -ENODATA;
 }
@@ -115,6 +133,14 @@ static ssize_t get_mark(struct ply_layer *layer, int dirfd, const char *name, co
 	if (n <= 0 && n != -ERANGE)
 		return n ? n : -ENODATA;
 	return get_listed(&l, mark, value, size);
+}
+
+ssize_t ply_mark_get(struct ply_layer *layer, int dirfd, const char *name, const char *mark,
+		     void *value, size_t size)
+{
+	ssize_t n = get_mark(layer, dirfd, name, mark, value, size);
+
+	return n == -ENODATA || n == -EOPNOTSUPP || n == -ERANGE ? 0 : n;
 }
 
 static int no_mark(ssize_t err)

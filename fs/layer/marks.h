@@ -43,6 +43,13 @@ int ply_mark_xwhiteout(struct ply_layer *layer, int dirfd, const char *name);
 int ply_mark_whiteout(struct ply_layer *layer, int dirfd, const char *name,
 		      const struct statx *stx);
 
+/* The name spaces, in the order in which a mark is looked for: the prefix of the i-th, NULL behind the last. */
+const char *ply_mark_space(unsigned i);
+/* Were marks seen in it, in this upper? */
+int ply_mark_space_is_seen(const struct ply_layer *layer, unsigned i);
+/* The value of a mark in the first space that has it: its length or -errno; 0 for none, and for one too long for size. */
+ssize_t ply_mark_get(struct ply_layer *layer, int dirfd, const char *name, const char *mark,
+		     void *value, size_t size);
 /* 1 when the inode has the mark, one of format.h's, in any space. */
 int ply_mark_is_set(struct ply_layer *layer, int dirfd, const char *name, const char *mark);
 

@@ -88,14 +88,11 @@ void ply_upper_clear_aufs(struct ply_upper *up, int dirfd, const char *name);
 
 /* Hides from now on what lower layers have in directory name of dirfd. */
 int ply_upper_set_opaque(struct ply_upper *up, int dirfd, const char *name);
-/* Any other mark of the writing space. -EOPNOTSUPP where there is no space. */
+/* Any other mark, in the writing space; where another is read first, not there any more. -EOPNOTSUPP where there is no space. */
 int ply_upper_set_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark,
 		       const void *value, size_t size);
-/* Takes one away; none is no error. */
+/* Takes one away, from other spaces too; none is no error. */
 int ply_upper_remove_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark);
-/* The value of a mark in the writing space: its length or -errno; 0 for none, and for one too long for size. */
-ssize_t ply_upper_get_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark,
-			   void *value, size_t size);
 /* Opens a directory beside the work directory that is there: its descriptor, which stays up's in *slot, or -errno. */
 int ply_upper_open_beside(struct ply_upper *up, const char *name, _Atomic int *slot);
 /* Removes all whiteouts and .wh. files from an upper directory that shows no entry; others stay. */

@@ -32,7 +32,51 @@ static int change_despite_mode(int dirfd, const char *name, const char *attr, co
 	return err;
 }
 
-static int change_mark(const struct ply_upper *up, int dirfd, const char *name, const char *mark,
+static int change_attr(int dirfd, const char *name, const char *attr, const void *value,
+		       size_t size)
+{
+	int err = change(dirfd, name, attr, value, size);
+
+	return err == -EACCES ? change_despite_mode(dirfd, name, attr, value, size) : err;
+}
+
+static int remove_attr(int dirfd, const char *name, const char *space, const char *mark)
+{
+	char attr[64];
+	int err;
+
+	snprintf(attr, sizeof(attr), "%s%s", space, mark);
+	err = change_attr(dirfd, name, attr, NULL, 0);
+	return err == -ENODATA ? 0 : err;
+}
+
+enum others {
+	THAT_ARE_READ_FIRST,
+	ALL_OTHERS,
+};
+
+/*
+ * Who wrote the upper before may have had another space, as a plain user before root. A mark there would go on saying what
+ * it says. Where none was seen in this upper there are none in the way: what is changed was looked up before.
+ */
+static int remove_in_others(const struct ply_upper *up, int dirfd, const char *name,
+			    const char *mark, enum others which)
+{
+	const char *space;
+	int err = 0;
+
+	for (unsigned i = 0; !err && (space = ply_mark_space(i)); i++) {
+		int is_own = up->space && !strcmp(space, up->space);
+
+		if (is_own && which == THAT_ARE_READ_FIRST)
+			break;
+		if (!is_own && ply_mark_space_is_seen(up->layer, i))
+			err = remove_attr(dirfd, name, space, mark);
+	}
+	return err;
+}
+
+int ply_upper_set_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark,
 		       const void *value, size_t size)
 {
 	char attr[64];
@@ -41,34 +85,15 @@ static int change_mark(const struct ply_upper *up, int dirfd, const char *name, 
 	if (!up->space)
 		return -EOPNOTSUPP;
 	snprintf(attr, sizeof(attr), "%s%s", up->space, mark);
-	err = change(dirfd, name, attr, value, size);
-	return err == -EACCES ? change_despite_mode(dirfd, name, attr, value, size) : err;
-}
-
-int ply_upper_set_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark,
-		       const void *value, size_t size)
-{
-	return change_mark(up, dirfd, name, mark, value, size);
+	err = change_attr(dirfd, name, attr, value, size);
+	return err ? err : remove_in_others(up, dirfd, name, mark, THAT_ARE_READ_FIRST);
 }
 
 int ply_upper_remove_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark)
 {
-	int err = change_mark(up, dirfd, name, mark, NULL, 0);
+	int err = up->space ? remove_attr(dirfd, name, up->space, mark) : 0;
 
-	return err == -ENODATA ? 0 : err;
-}
-
-ssize_t ply_upper_get_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark,
-			   void *value, size_t size)
-{
-	char attr[64];
-	ssize_t n;
-
-	if (!up->space)
-		return 0;
-	snprintf(attr, sizeof(attr), "%s%s", up->space, mark);
-	n = sys_getxattr(dirfd, name, attr, value, size);
-	return n == -ENODATA || n == -EOPNOTSUPP || n == -ERANGE ? 0 : n;
+	return err ? err : remove_in_others(up, dirfd, name, mark, ALL_OTHERS);
 }
 
 int ply_upper_set_opaque(struct ply_upper *up, int dirfd, const char *name)

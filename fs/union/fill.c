@@ -50,8 +50,8 @@ static void correct(const struct ply_filling *k, struct statx *stx)
 /* 1, or 0 for none. */
 static int read_kept(struct ply_union *u, int fd, const char *name, struct ply_filling *k)
 {
-	ssize_t n =
-		ply_upper_get_mark(&u->upper, fd, name, PLY_MARK_KEPT, &k->mark, sizeof(k->mark));
+	ssize_t n = ply_mark_get(&u->layers[PLY_UPPER], fd, name, PLY_MARK_KEPT, &k->mark,
+				 sizeof(k->mark));
 
 	if (n < 0)
 		return (int)n;

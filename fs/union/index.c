@@ -51,17 +51,23 @@ static int write_links(struct ply_union *u, int fd, const char *name, int32_t ex
 	return ply_upper_set_mark(&u->upper, fd, name, PLY_MARK_NLINK, value, (size_t)n);
 }
 
-/* "U" and the difference to the upper inode's count, or "L" and that to the lower's. 0 or -errno. */
+/*
+ * "U" and the difference to the upper inode's count, or "L" and that to the lower's. Who cannot see it, as it is in a space that
+ * needs privilege, takes all lower names for there: a count of too many does no harm. 0 or -errno.
+ */
 static int read_links(struct ply_union *u, const char *entry, const struct statx *upper,
 		      uint32_t lower_links, int32_t *extra)
 {
 	char value[16] = "";
-	ssize_t n = ply_upper_get_mark(&u->upper, u->upper.index, entry, PLY_MARK_NLINK, value,
-				       sizeof(value) - 1);
+	ssize_t n = ply_mark_get(&u->layers[PLY_UPPER], u->upper.index, entry, PLY_MARK_NLINK,
+				 value, sizeof(value) - 1);
 
 	if (n < 0)
 		return (int)n;
-	*extra = n > 1 ? (int32_t)strtol(value + 1, NULL, 10) : -1;
+	if (n <= 1)
+		*extra = lower_links > 1 ? (int32_t)lower_links - 1 : -1;
+	else
+		*extra = (int32_t)strtol(value + 1, NULL, 10);
 	if (value[0] == 'L')
 		*extra += (int32_t)lower_links - (int32_t)upper->stx_nlink;
 	return 0;
