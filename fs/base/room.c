@@ -1,3 +1,4 @@
+/* Arrays that grow: to twice their size, so that adding to them costs the same on the whole. */
 #include "base/room.h"
 
 #include <errno.h>
@@ -13,12 +14,13 @@ int ply_make_room(void *array, size_t *size, size_t used, size_t element)
 
 	if (used < *size)
 		return 0;
-	/* A pointer to any type. */
+	/* The pointer may be one to any type. */
 	memcpy(&old, array, sizeof(old));
 	grown = realloc(old, more * element);
 	if (!grown)
 		return -ENOMEM;
 	memcpy(array, &grown, sizeof(grown));
 	*size = more;
+	/* cppcheck-suppress memleak; the caller's pointer has it */
 	return 0;
 }

@@ -1,3 +1,4 @@
+/* Threads that do the same at once, each with numbers of its own. */
 #include "crowd.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* The operations, and the tree that they are done to. */
 #include "ops.h"
 
 #include <errno.h>
