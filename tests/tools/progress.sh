@@ -3,9 +3,9 @@
 # timeout: 300
 . "$(dirname "$0")/libtools.sh"
 
-# slow COMMAND...: each listing of a directory takes 150 ms (by itself, as the shells of a terminal have no arrays of ours)
+# slow COMMAND...: each listing of a directory takes 100 ms (by itself, as the shells of a terminal have no arrays of ours)
 slow() {
-	ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 strace -f -qq -o /dev/null -e trace=getdents64 -e inject=getdents64:delay_enter=150000 "$@"
+	ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 strace -f -qq -o /dev/null -e trace=getdents64 -e inject=getdents64:delay_enter=100000 "$@"
 }
 export -f slow
 

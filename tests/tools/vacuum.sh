@@ -66,7 +66,7 @@ keeps_tree() {
 stacks() {
 	need_root
 	local seed kernel=${1:-} below name i=0
-	for seed in 51 52 53 ${PLY_LONG:+54 55 56 57 58 59}; do
+	for seed in 51 52 ${PLY_LONG:+53 54 55 56 57 58 59}; do
 		fresh
 		grow "$seed" 3 norename
 		below=$grown:$T/g0
