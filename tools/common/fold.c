@@ -201,11 +201,10 @@ struct cleaning {
 
 static int is_idle_whiteout(struct cleaning *c, const struct ply_walk_entry *e)
 {
-	const char *target = ply_aufs_target(e->name);
-	int err;
-
 	if (ply_is_aufs_name(e->name) && !ply_is_whiteout(&e->stx)) {
-		err = target ? sys_access(e->dirfd, target) : 0;
+		const char *target = ply_aufs_target(e->name);
+		int err = target ? sys_access(e->dirfd, target) : 0;
+
 		return err == -ENOENT ? 1 : err;
 	}
 	return ply_mark_whiteout(c->layer, e->dirfd, e->name, &e->stx);

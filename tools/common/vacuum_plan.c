@@ -12,6 +12,7 @@
 #include "vacuum.h"
 
 #define TABLE_START 1024
+
 struct ply_spare *ply_spare_add(struct ply_vacuum *v, struct ply_spare *dir, const char *name,
 				enum ply_spare_kind kind)
 {
