@@ -93,6 +93,8 @@ int ply_upper_set_mark(struct ply_upper *up, int dirfd, const char *name, const 
 		       const void *value, size_t size);
 /* Takes one away, from other spaces too; none is no error. */
 int ply_upper_remove_mark(struct ply_upper *up, int dirfd, const char *name, const char *mark);
+/* The mark metacopy, and then, if there may be one, its redirect: a mark without it would be taken for another file's. */
+int ply_upper_remove_metacopy(struct ply_upper *up, int dirfd, const char *name, int may_redirect);
 /* Opens a directory beside the work directory that is there: its descriptor, which stays up's in *slot, or -errno. */
 int ply_upper_open_beside(struct ply_upper *up, const char *name, _Atomic int *slot);
 /* Removes all whiteouts and .wh. files from an upper directory that shows no entry; others stay. */

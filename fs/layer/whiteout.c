@@ -96,6 +96,15 @@ int ply_upper_remove_mark(struct ply_upper *up, int dirfd, const char *name, con
 	return err ? err : remove_in_others(up, dirfd, name, mark, ALL_OTHERS);
 }
 
+int ply_upper_remove_metacopy(struct ply_upper *up, int dirfd, const char *name, int may_redirect)
+{
+	int err = ply_upper_remove_mark(up, dirfd, name, PLY_MARK_METACOPY);
+
+	if (!err && may_redirect)
+		err = ply_upper_remove_mark(up, dirfd, name, PLY_MARK_REDIRECT);
+	return err;
+}
+
 int ply_upper_set_opaque(struct ply_upper *up, int dirfd, const char *name)
 {
 	static const char value = PLY_OPAQUE_YES;

@@ -355,9 +355,7 @@ static int settle_unknown(struct ply_union *u, const char *entry)
 	if (err)
 		ply_upper_set_mark(&u->upper, fd, "", PLY_MARK_METACOPY, "", 0);
 	else
-		err = ply_upper_remove_mark(&u->upper, fd, "", PLY_MARK_METACOPY);
-	if (!err)
-		err = ply_upper_remove_mark(&u->upper, fd, "", PLY_MARK_REDIRECT);
+		err = ply_upper_remove_metacopy(&u->upper, fd, "", 1);
 	sys_close(fd);
 	return err;
 }

@@ -275,17 +275,24 @@ dead_mountpoint() {
 	up
 }
 
+# by_type SCRIPT: with plyfs where mount(8) looks for programs, seen by nobody else
+by_type() {
+	cp "$PLYFS" "$D/plyfs"
+	export D M
+	# shellcheck disable=SC2016
+	unshare -m --propagation private bash -c '
+		mount -t tmpfs tmpfs /usr/local/bin && cp "$D/plyfs" /usr/local/bin || exit
+		eval "$1"' - "$1"
+}
+
 # It would be another mount, on top.
 no_remount() {
 	refused "lowerdir=$L,remount,ro" remount
 	need_root
 	need mount.fuse3
 	touch "$L/f"
-	cp "$PLYFS" "$D/plyfs"
 	echo "plyfs $M fuse.plyfs lowerdir=$L 0 0" >"$D/fstab"
-	export D M
-	unshare -m --propagation private bash -c '
-		mount -t tmpfs tmpfs /usr/local/bin && cp "$D/plyfs" /usr/local/bin || exit
+	by_type '
 		mount -T "$D/fstab" "$M" || exit
 		! mount -T "$D/fstab" -o remount,noexec "$M" 2>"$D/said" || echo remounted
 		grep -q remount "$D/said" || echo unsaid
@@ -322,12 +329,8 @@ by_fstab() {
 	need_root
 	need mount.fuse3
 	touch "$L/f"
-	cp "$PLYFS" "$D/plyfs"
 	echo "source $M fuse.plyfs lowerdir=$L,upperdir=$U,workdir=$W,noauto,nofail,_netdev,x-systemd.requires-mounts-for=/srv,user,rw 0 0" >"$D/fstab"
-	# Where mount(8) looks for programs, seen by nobody else.
-	export D M
-	unshare -m --propagation private bash -c '
-		mount -t tmpfs tmpfs /usr/local/bin && cp "$D/plyfs" /usr/local/bin || exit
+	by_type '
 		mount -t fuse.plyfs anything "$M" -o "$(cut -d" " -f4 "$D/fstab")" && ls "$M" && umount "$M"
 		for i in {1..100}; do
 			mount -T "$D/fstab" "$M" 2>"$D/again" && break

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/sys.h"
+#include "inject.h"
 #include "layer/format.h"
 
 static struct bed the_bed;
@@ -163,6 +164,12 @@ const char *disk_xattr(struct bed *b, const char *path, const char *name)
 	return value;
 }
 
+int disk_is_marked(struct bed *b, const char *path)
+{
+	return disk_xattr(b, path, "trusted.overlay.metacopy") ||
+	       disk_xattr(b, path, "user.overlay.metacopy");
+}
+
 unsigned disk_entries(struct bed *b, const char *path, char first[256])
 {
 	DIR *dir = opendir(bed_path(b, "%s", path));
@@ -249,6 +256,14 @@ void bed_close(struct bed *b)
 	assert_int_equal(count_fds(), b->fds);
 	if (b->cfg.upper)
 		assert_int_equal(bed_litter(b), 0);
+}
+
+void bed_die(struct bed *b)
+{
+	fail_every_call(-EIO);
+	ply_union_close(b->u);
+	b->u = NULL;
+	stop_failing();
 }
 
 void bed_again(struct bed *b)

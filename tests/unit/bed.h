@@ -49,6 +49,8 @@ void put_remove(struct bed *b, const char *path);
 int on_disk(struct bed *b, const char *path);
 /* The value, or NULL; in a static buffer. */
 const char *disk_xattr(struct bed *b, const char *path, const char *name);
+/* Has it the mark metacopy, in any space? */
+int disk_is_marked(struct bed *b, const char *path);
 /* How many entries a directory has, 0 when there is none; the name of one that was found in first, if that is not NULL. */
 unsigned disk_entries(struct bed *b, const char *path, char first[256]);
 /* The content, "" when it cannot be read; in a static buffer. */
@@ -68,6 +70,8 @@ int bed_try_open(struct bed *b, unsigned nlowers, unsigned flags,
 void bed_open(struct bed *b, unsigned nlowers, unsigned flags, const struct ply_union_config *how);
 /* Closes the union; no descriptor may be left open and the work directory must be empty. */
 void bed_close(struct bed *b);
+/* The server is killed: nothing that it asks for any more is done. */
+void bed_die(struct bed *b);
 /* Closes and opens with the same configuration. */
 void bed_again(struct bed *b);
 /* Entries of the work directory, less the whiteout that is kept there. */

@@ -346,14 +346,7 @@ static int op_copy_range(struct bed *b)
 
 static int op_fsync(struct bed *b)
 {
-	struct ply_entry e;
-	int err = u_find(b, "u", &e);
-
-	if (err)
-		return err;
-	err = ply_fsync(b->u, e.node, PLY_SYNC_ALL);
-	u_drop(b, &e);
-	return err;
+	return u_sync(b, "u");
 }
 
 static int op_read(struct bed *b)

@@ -233,6 +233,18 @@ int u_truncate(struct bed *b, const char *path, off_t size)
 	return u_set(b, path, &(struct ply_setattr){ .valid = PLY_SET_SIZE, .size = size });
 }
 
+int u_sync(struct bed *b, const char *path)
+{
+	struct ply_entry entry;
+	int err = u_find(b, path, &entry);
+
+	if (err)
+		return err;
+	err = ply_fsync(b->u, entry.node, PLY_SYNC_ALL);
+	u_drop(b, &entry);
+	return err;
+}
+
 int u_setxattr(struct bed *b, const char *path, const char *name, const char *value)
 {
 	struct ply_entry entry;

@@ -32,6 +32,7 @@ int u_put(struct bed *b, const char *path, const char *text);
 int u_set(struct bed *b, const char *path, const struct ply_setattr *set);
 int u_chmod(struct bed *b, const char *path, mode_t mode);
 int u_truncate(struct bed *b, const char *path, off_t size);
+int u_sync(struct bed *b, const char *path);
 int u_setxattr(struct bed *b, const char *path, const char *name, const char *value);
 
 /* The whole content, or the error as "-ENOENT" and the like; in a static buffer. */

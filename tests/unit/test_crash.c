@@ -35,18 +35,6 @@ static void make_layers(struct bed *b)
 	put_file(b, "l0/dir/in/deep", "lower deep");
 }
 
-static int sync_file(struct bed *b, const char *path)
-{
-	struct ply_entry e;
-	int err = u_find(b, path, &e);
-
-	if (err)
-		return err;
-	err = ply_fsync(b->u, e.node, PLY_SYNC_ALL);
-	u_drop(b, &e);
-	return err;
-}
-
 static int op_write(struct bed *b)
 {
 	return u_write(b, "d/f", "LOWER", 0);
@@ -139,7 +127,7 @@ static int op_unlink(struct bed *b)
 
 static int op_sync(struct bed *b)
 {
-	return sync_file(b, "d/f");
+	return u_sync(b, "d/f");
 }
 
 static int op_rename_dir(struct bed *b)
@@ -530,12 +518,12 @@ static void test_what_was_synced_is_there(void **state)
 	open_fresh(b);
 	assert_ok(op_chmod(b));
 	assert_ok(op_write_big(b));
-	assert_ok(sync_file(b, "d/big"));
+	assert_ok(u_sync(b, "d/big"));
 	assert_ok(op_write(b));
 	assert_ok(op_rename(b));
-	assert_ok(sync_file(b, "d/sub/moved"));
+	assert_ok(u_sync(b, "d/sub/moved"));
 	assert_ok(op_write_linked(b));
-	assert_ok(sync_file(b, "d/y"));
+	assert_ok(u_sync(b, "d/y"));
 	wanted = tree_of_union(b, TREE_MTIME);
 	stop_at(1);
 	die_and_return(b, end_machine);

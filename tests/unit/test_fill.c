@@ -49,14 +49,6 @@ static int settle(struct bed *b)
 	return ply_settle(b->u, 0);
 }
 
-static void die(struct bed *b)
-{
-	fail_every_call(-EIO);
-	ply_union_close(b->u);
-	b->u = NULL;
-	stop_failing();
-}
-
 static void check_kept(struct bed *b, const char *what, unsigned n)
 {
 	struct ply_entry f = u_hold(b, "f");
@@ -77,8 +69,7 @@ static void check_kept(struct bed *b, const char *what, unsigned n)
 static void check_plain(struct bed *b)
 {
 	bed_close(b);
-	assert_null(disk_xattr(b, "up/f", "trusted.overlay.metacopy"));
-	assert_null(disk_xattr(b, "up/f", "user.overlay.metacopy"));
+	assert_false(disk_is_marked(b, "up/f"));
 	assert_null(disk_xattr(b, "up/f", "trusted.overlay." PLY_MARK_KEPT));
 	assert_null(disk_xattr(b, "up/f", "user.overlay." PLY_MARK_KEPT));
 	assert_false(on_disk(b, "work/" PLY_UNSETTLED));
@@ -149,10 +140,7 @@ static void test_an_error_of_giving_back_takes_nothing(void **state)
 		open_meta_up(b);
 		fail_kind(PLY_SYS_utimens, -EIO);
 		assert_errno(settle(b), -EIO);
-		fail_every_call(-EIO);
-		ply_union_close(b->u);
-		b->u = NULL;
-		stop_failing();
+		bed_die(b);
 		bed_open(b, 1, 0, NULL);
 		if (n == 1)
 			count_calls();
@@ -347,7 +335,7 @@ static void test_what_could_not_be_given_back_stays_to_be_seen(void **state)
 	assert_errno(settle(b), -EIO);
 	stop_failing();
 	assert_string_equal(describe(b, after), before);
-	die(b);
+	bed_die(b);
 	bed_open(b, 1, 0, NULL);
 	fail_kind(PLY_SYS_utimens, -EIO);
 	assert_string_equal(describe(b, after), before);
@@ -384,7 +372,7 @@ static void test_what_is_set_beside_a_lookup_stays(void **state)
 	fail_kind(PLY_SYS_utimens, -EIO);
 	assert_errno(settle(b), -EIO);
 	stop_failing();
-	die(b);
+	bed_die(b);
 	bed_open(b, 1, 0, NULL);
 	d = u_hold(b, "d");
 	e = u_hold(b, "e");
@@ -473,7 +461,7 @@ static void test_what_cannot_be_searched_keeps_no_other_file_from_being_settled(
 
 	make_layer(b);
 	open_meta_up(b);
-	die(b);
+	bed_die(b);
 	put_dir(b, "up/a/b");
 	assert_int_equal(chmod(bed_path(b, "up/a"), 0), 0);
 	put_dir(b, "up/m");
@@ -483,8 +471,7 @@ static void test_what_cannot_be_searched_keeps_no_other_file_from_being_settled(
 	bed_open(b, 1, 0, NULL);
 	assert_true(b->u->must_find);
 	settle(b);
-	assert_null(disk_xattr(b, "up/f", "user.overlay.metacopy"));
-	assert_null(disk_xattr(b, "up/f", "trusted.overlay.metacopy"));
+	assert_false(disk_is_marked(b, "up/f"));
 	check_kept(b, "a search", 0);
 	assert_int_equal(chmod(bed_path(b, "up/a"), 0700), 0);
 	put_remove(b, "up/m");

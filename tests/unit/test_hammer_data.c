@@ -121,18 +121,6 @@ static int check_whole(struct worker *w, const char *path)
 	return 0;
 }
 
-static int sync_it(struct worker *w, const char *path)
-{
-	struct ply_entry f;
-	int err = u_find(w->b, path, &f);
-
-	if (err)
-		return err;
-	err = ply_fsync(w->b->u, f.node, PLY_SYNC_ALL);
-	u_drop(w->b, &f);
-	return err;
-}
-
 static int allocate(struct worker *w, const char *path)
 {
 	struct ply_entry f;
@@ -162,7 +150,7 @@ static int one_step(struct worker *w)
 	case 3:
 		return u_link(w->b, path, other);
 	case 4:
-		return sync_it(w, path);
+		return u_sync(w->b, path);
 	case 5:
 		return ply_settle(w->b->u, 0);
 	case 6:

@@ -19,30 +19,6 @@ static int settle(struct bed *b)
 	return ply_settle(b->u, 0);
 }
 
-static int is_marked(struct bed *b, const char *path)
-{
-	return disk_xattr(b, path, "trusted.overlay.metacopy") ||
-	       disk_xattr(b, path, "user.overlay.metacopy");
-}
-
-/* The server is killed. */
-static void die(struct bed *b)
-{
-	fail_every_call(-EIO);
-	ply_union_close(b->u);
-	b->u = NULL;
-	stop_failing();
-}
-
-static int fsync_of(struct bed *b, const char *path)
-{
-	struct ply_entry f = u_hold(b, path);
-	int err = ply_fsync(b->u, f.node, PLY_SYNC_ALL);
-
-	u_drop(b, &f);
-	return err;
-}
-
 /* With f in the upper, its data below. */
 static void open_metacopy(struct bed *b)
 {
@@ -63,10 +39,10 @@ static void test_a_mark_that_was_found_is_remembered_when_data_comes_up(void **s
 	assert_false(on_disk(b, "work/" PLY_UNSETTLED));
 	assert_ok(u_write_back(b, "f", "W", 0));
 	assert_true(on_disk(b, "work/" PLY_UNSETTLED));
-	die(b);
+	bed_die(b);
 	bed_open(b, 1, 0, &metacopy);
 	bed_close(b);
-	assert_false(is_marked(b, "up/f"));
+	assert_false(disk_is_marked(b, "up/f"));
 	assert_int_equal(disk_text(b, "up/f")[0], 'W');
 }
 
@@ -83,7 +59,7 @@ static void test_a_file_is_settled_for_names_that_nobody_knows(void **state)
 	assert_ok(u_unlink(b, "f"));
 	u_drop(b, &f);
 	bed_close(b);
-	assert_false(is_marked(b, "up/g"));
+	assert_false(disk_is_marked(b, "up/g"));
 	assert_int_equal(disk_text(b, "up/g")[0], 'W');
 }
 
@@ -101,7 +77,7 @@ static void test_a_file_is_settled_for_names_that_nobody_knows_when_another_take
 	assert_ok(u_rename(b, "h", "f", 0));
 	u_drop(b, &f);
 	bed_close(b);
-	assert_false(is_marked(b, "up/g"));
+	assert_false(disk_is_marked(b, "up/g"));
 	assert_int_equal(disk_text(b, "up/g")[0], 'W');
 }
 
@@ -116,16 +92,16 @@ static void test_a_file_that_only_the_index_has_is_found_after_an_end_of_the_ser
 	bed_open(b, 1, 0, NULL);
 	assert_ok(u_write_back(b, "f", "W", 0));
 	assert_ok(u_unlink(b, "f"));
-	die(b);
+	bed_die(b);
 	assert_int_equal(disk_entries(b, "work/" PLY_INDEX_DIR, name), 1);
 	snprintf(entry, sizeof(entry), "work/" PLY_INDEX_DIR "/%s", name);
-	assert_true(is_marked(b, entry));
+	assert_true(disk_is_marked(b, entry));
 	bed_open(b, 1, 0, NULL);
 	fail_kind(PLY_SYS_getxattr, -EIO);
 	assert_errno(settle(b), -EIO);
 	stop_failing();
 	assert_ok(settle(b));
-	assert_false(is_marked(b, entry));
+	assert_false(disk_is_marked(b, entry));
 	bed_close(b);
 	assert_false(on_disk(b, "work/" PLY_UNSETTLED));
 	bed_open(b, 1, 0, NULL);
@@ -142,7 +118,7 @@ static void test_what_was_lost_of_a_file_that_only_the_index_has_is_old(void **s
 	bed_open(b, 1, 0, NULL);
 	assert_ok(u_write_back(b, "f", "W", 0));
 	assert_ok(u_unlink(b, "f"));
-	die(b);
+	bed_die(b);
 	bed_open(b, 1, 0, NULL);
 	fail_kind(PLY_SYS_fsync, -EIO);
 	assert_errno(settle(b), -EIO);
@@ -161,17 +137,17 @@ static void test_what_was_lost_is_lost_for_the_next_server(void **state)
 	bed_open(b, 1, 0, NULL);
 	assert_ok(u_write_back(b, "f", "W", 0));
 	fail_kind(PLY_SYS_fsync, -EIO);
-	assert_errno(fsync_of(b, "f"), -EIO);
+	assert_errno(u_sync(b, "f"), -EIO);
 	stop_failing();
 	assert_int_equal(u_text(b, "f")[0], 'W');
 	bed_close(b);
-	assert_true(is_marked(b, "up/f"));
+	assert_true(disk_is_marked(b, "up/f"));
 	bed_open(b, 1, 0, NULL);
 	assert_string_equal(u_text(b, "f"), OLD);
 	assert_ok(settle(b));
 	assert_string_equal(u_text(b, "f"), OLD);
 	bed_close(b);
-	assert_false(is_marked(b, "up/f"));
+	assert_false(disk_is_marked(b, "up/f"));
 	assert_string_equal(disk_text(b, "up/f"), OLD);
 }
 
@@ -184,11 +160,11 @@ static void test_what_was_lost_and_emptied_outlives_the_server(void **state)
 	bed_open(b, 1, 0, NULL);
 	assert_ok(u_write_back(b, "f", "W", 0));
 	fail_kind(PLY_SYS_fsync, -EIO);
-	assert_errno(fsync_of(b, "f"), -EIO);
+	assert_errno(u_sync(b, "f"), -EIO);
 	stop_failing();
 	assert_ok(u_truncate(b, "f", 0));
 	assert_ok(u_write_back(b, "f", "new", 0));
-	die(b);
+	bed_die(b);
 	bed_open(b, 1, 0, NULL);
 	assert_string_equal(u_text(b, "f"), "new");
 	bed_close(b);
@@ -229,14 +205,14 @@ static void test_what_was_lost_while_it_came_up_stays_marked(void **state)
 	ply_sys_probe = NULL;
 	u_drop(b, &other.f);
 	assert_errno(other.err, -EIO);
-	assert_true(is_marked(b, "up/f"));
-	assert_errno(fsync_of(b, "f"), -EIO);
+	assert_true(disk_is_marked(b, "up/f"));
+	assert_errno(u_sync(b, "f"), -EIO);
 	bed_close(b);
-	assert_true(is_marked(b, "up/f"));
+	assert_true(disk_is_marked(b, "up/f"));
 	bed_open(b, 1, 0, NULL);
 	assert_string_equal(u_text(b, "f"), OLD);
 	assert_ok(settle(b));
-	assert_false(is_marked(b, "up/f"));
+	assert_false(disk_is_marked(b, "up/f"));
 	bed_close(b);
 }
 
@@ -262,11 +238,11 @@ static void test_a_file_that_is_emptied_in_spite_of_an_error_outlives_the_server
 	ply_sys_probe = NULL;
 	assert_ok(u_truncate(b, "f", 0));
 	assert_ok(u_write_back(b, "f", "new", 0));
-	die(b);
+	bed_die(b);
 	bed_open(b, 1, 0, NULL);
 	assert_string_equal(u_text(b, "f"), "new");
 	bed_close(b);
-	assert_false(is_marked(b, "up/f"));
+	assert_false(disk_is_marked(b, "up/f"));
 }
 
 int main(void)

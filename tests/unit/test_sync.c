@@ -46,18 +46,6 @@ static void check_settled(struct bed *b)
 	assert_false(on_disk(b, "work/" PLY_UNSETTLED));
 }
 
-static int sync_file(struct bed *b, const char *path)
-{
-	struct ply_entry e;
-	int err = u_find(b, path, &e);
-
-	if (err)
-		return err;
-	err = ply_fsync(b->u, e.node, PLY_SYNC_ALL);
-	u_drop(b, &e);
-	return err;
-}
-
 /* Not a single mark is taken off before the data was synced. */
 static unsigned synced, marked;
 static struct bed *watched;
@@ -141,7 +129,7 @@ static void test_data_that_came_up_during_the_sync_keeps_its_mark(void **state)
 
 	make_layers(b);
 	start_late(b, PLY_SYS_fsync);
-	assert_ok(sync_file(b, "d/big"));
+	assert_ok(u_sync(b, "d/big"));
 	check_late(b);
 	start_late(b, PLY_SYS_syncfs);
 	assert_int_equal(ply_settle(b->u, 0), -ENOSPC);
@@ -151,7 +139,7 @@ static void test_data_that_came_up_during_the_sync_keeps_its_mark(void **state)
 static unsigned whole_syncs_for(struct bed *b, const char *path)
 {
 	count_calls();
-	assert_ok(sync_file(b, path));
+	assert_ok(u_sync(b, path));
 	stop_failing();
 	return calls_of(PLY_SYS_syncfs);
 }
@@ -196,10 +184,7 @@ static void test_metacopy_leaves_only_marks_without_data(void **state)
 	bed_open(b, 1, 0, &how);
 	assert_ok(u_chmod(b, "d/big", 0600));
 	assert_ok(u_write_back(b, "d/f", "O", 0));
-	fail_every_call(-EIO);
-	ply_union_close(b->u);
-	b->u = NULL;
-	stop_failing();
+	bed_die(b);
 	assert_true(mark_of(b, "up/d/f") >= 0);
 	bed_open(b, 1, 0, &how);
 	assert_ok(ply_settle(b->u, 0));
@@ -246,18 +231,18 @@ static void test_what_was_lost_stays_marked(void **state)
 	assert_ok(u_chmod(b, "d/big", 0600));
 	assert_ok(u_write_back(b, "d/f", "O", 0));
 	fail_kind(PLY_SYS_fsync, -EIO);
-	assert_errno(sync_file(b, "d/f"), -EIO);
+	assert_errno(u_sync(b, "d/f"), -EIO);
 	stop_failing();
-	assert_errno(sync_file(b, "d/f"), -EIO);
+	assert_errno(u_sync(b, "d/f"), -EIO);
 	assert_errno(ply_settle(b->u, 0), -EIO);
 	assert_true(mark_of(b, "up/d/f") >= 0);
 	assert_true(mark_of(b, "up/d/big") < 0);
 	assert_ok(u_write_back(b, "d/f", "again", 0));
-	assert_errno(sync_file(b, "d/f"), -EIO);
+	assert_errno(u_sync(b, "d/f"), -EIO);
 	assert_string_equal(u_text(b, "d/f"), "again f");
 	assert_ok(u_truncate(b, "d/f", 0));
 	assert_ok(u_write_back(b, "d/f", "new", 0));
-	assert_ok(sync_file(b, "d/f"));
+	assert_ok(u_sync(b, "d/f"));
 	assert_true(mark_of(b, "up/d/f") < 0);
 	assert_ok(ply_settle(b->u, 0));
 	bed_close(b);
@@ -277,7 +262,7 @@ static void test_what_was_lost_in_a_batch_stays_marked(void **state)
 	assert_errno(ply_settle(b->u, 0), -EIO);
 	stop_failing();
 	assert_errno(ply_settle(b->u, 0), -EIO);
-	assert_errno(sync_file(b, "d/big"), -EIO);
+	assert_errno(u_sync(b, "d/big"), -EIO);
 	assert_true(mark_of(b, "up/d/big") >= 0);
 	assert_ok(u_unlink(b, "d/big"));
 	assert_ok(ply_settle(b->u, 0));

@@ -338,8 +338,7 @@ static void test_a_name_that_only_a_lower_layer_has_can_move(void **state)
 		u_drop(b, &f);
 		assert_string_equal(u_text(b, "h"), "new");
 		bed_close(b);
-		assert_null(disk_xattr(b, "up/h", "trusted.overlay.metacopy"));
-		assert_null(disk_xattr(b, "up/h", "user.overlay.metacopy"));
+		assert_false(disk_is_marked(b, "up/h"));
 		bed_open(b, 1, 0, &how);
 		assert_string_equal(u_text(b, "h"), "new");
 		assert_string_equal(u_text(b, "i"), "new");
